@@ -1,0 +1,114 @@
+"""Instants, and the local dates that decide where they count.
+
+An instant is an int: microseconds since 1970-01-01T00:00:00Z. A day is an int: the proleptic ordinal of a local date.
+"""
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_RFC3339 = re.compile(r"(\d{4})-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_DATE = re.compile(r"(\d{4})-\d\d-\d\d", re.ASCII)
+_QUARTER_HOUR = 900_000_000
+"""Offsets of time zones since 1972 are multiples of a quarter of an hour, so within one the local hour is one."""
+_REMEMBERED = 200_000
+
+
+def parse_instant(text: str, first_year: int, last_year: int) -> int:
+    """Read an RFC 3339 instant with an offset; digits beyond the microsecond drop.
+
+    Args:
+        text: Like 2026-10-05T09:30:00.5+03:00.
+        first_year: Least year, as written.
+        last_year: Greatest year, as written.
+
+    Raises:
+        ValueError: It is not one, or out of these years; the message says which.
+
+    """
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise ValueError("is not an RFC 3339 instant with an offset, like 2026-10-05T09:30:00+03:00")
+    _check_year(match[1], first_year, last_year)
+    try:
+        moment = datetime.fromisoformat(text.upper())
+    except ValueError:
+        raise ValueError("is not a moment of the calendar") from None
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def parse_day(text: str, first_year: int, last_year: int) -> int:
+    """Read a date like 2026-10-05 as a day.
+
+    Raises:
+        ValueError: It is not one, or out of these years; the message says which.
+
+    """
+    match = _DATE.fullmatch(text)
+    if match is None:
+        raise ValueError("is not a date like 2026-10-05")
+    _check_year(match[1], first_year, last_year)
+    try:
+        return date.fromisoformat(text).toordinal()
+    except ValueError:
+        raise ValueError("is not a day of the calendar") from None
+
+
+@lru_cache(maxsize=20_000)
+def iso_day(day: int) -> str:
+    """Write a day as YYYY-MM-DD."""
+    return date.fromordinal(day).isoformat()
+
+
+def to_instant(moment: datetime) -> int:
+    """Give the instant of an aware datetime."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_instant(instant: int) -> datetime:
+    """Give an instant as a datetime in UTC."""
+    return _EPOCH + timedelta(microseconds=instant)
+
+
+def iso_instant(instant: int) -> str:
+    """Write an instant in UTC with microseconds, like 2026-10-05T06:30:00.500000Z."""
+    return from_instant(instant).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class LocalTime(NamedTuple):
+    """Where an instant lies in the business time zone."""
+
+    day: int
+    date: str
+    """YYYY-MM-DD."""
+    hour: str
+    """YYYY-MM-DDTHH; the hour that comes twice in autumn is one."""
+
+
+class BusinessTime:
+    """Local dates of one time zone."""
+
+    def __init__(self, timezone: str) -> None:
+        self._zone = ZoneInfo(timezone)
+        self._known: dict[int, LocalTime] = {}
+
+    def local(self, instant: int) -> LocalTime:
+        """Tell the local date and hour of an instant."""
+        quarter = instant // _QUARTER_HOUR
+        known = self._known.get(quarter)
+        if known is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            moment = from_instant(quarter * _QUARTER_HOUR).astimezone(self._zone)
+            known = LocalTime(moment.toordinal(), moment.strftime("%Y-%m-%d"), moment.strftime("%Y-%m-%dT%H"))
+            self._known[quarter] = known
+        return known
+
+
+def _check_year(written: str, first_year: int, last_year: int) -> None:
+    if not first_year <= int(written) <= last_year:
+        raise ValueError(f"is out of the years {first_year} to {last_year}")

@@ -1,0 +1,389 @@
+"""From the bytes of a message to an event whose fields are checked and normalised, or to a refusal.
+
+The reader is tolerant: unknown fields are ignored, null and blank are the same as absent in every field. It is strict in
+what it does read, and says which field is wrong and why.
+"""
+
+import types
+import typing
+import unicodedata
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import msgspec
+
+from salesfx import cloudevents
+from salesfx.business_time import parse_day, parse_instant
+from salesfx.events import (
+    EVENT_TYPES,
+    FIRST_YEAR,
+    LAST_YEAR,
+    MAX_ID,
+    MAX_INTEGER,
+    MAX_MESSAGE,
+    MAX_NAME,
+    CrmEvent,
+    DealClosed,
+    LeadCreated,
+    QuoteSent,
+)
+from salesfx.lead import (
+    DEAL,
+    DEAL_STAND_IN,
+    LEAD,
+    QUOTE,
+    QUOTE_STAND_IN,
+    DealFacts,
+    Facts,
+    LeadFacts,
+    QuoteFacts,
+    Standing,
+)
+from salesfx.money import parse_amount
+from salesfx.refusal import Reason, Refused
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+KEPT_NEED = 200
+"""Characters of a need that are read: whether there is one decides, so longer texts would only swell the records."""
+
+
+class Event(msgspec.Struct, gc=False):
+    """One version of one entity, ready to be merged."""
+
+    topic: str
+    key: str
+    """The entity's own id."""
+    standing: Standing
+    facts: Facts | None
+    """None for a retraction."""
+
+    @property
+    def ref(self) -> str:
+        """Reference of the entity's record."""
+        return REF_PREFIX[self.topic] + self.key
+
+
+_Parsed = TypeVar("_Parsed")
+REF_PREFIX = {LeadCreated.topic: LEAD, QuoteSent.topic: QUOTE, DealClosed.topic: DEAL}
+_RAW_ABSENT = msgspec.Raw(b"")
+
+
+def decode(topic: str, value: bytes | None, headers: Headers = (), partition: int = 0, offset: int = 0) -> Event:
+    """Read one message.
+
+    Args:
+        topic: One of `salesfx.events.TOPICS`.
+        value: The message's value: JSON, plain or in a CloudEvents 1.0 envelope.
+        headers: The message's headers, which may carry a binary-mode CloudEvents envelope.
+        partition: Where the message lies, kept as the origin of the version.
+        offset: Likewise.
+
+    Raises:
+        Refused: The message cannot be used; reason and detail say why.
+
+    """
+    if not value:
+        raise Refused(Reason.NO_VALUE, "the message is empty; to withdraw an entity publish it with retracted: true")
+    if len(value) > MAX_MESSAGE:
+        raise Refused(Reason.TOO_LARGE, f"the message has {len(value)} bytes; at most {MAX_MESSAGE} are read")
+    reader = _READERS[topic]
+    wire = reader.parse(value)
+    if headers and any(name == "ce_specversion" for name, _ in headers):
+        cloudevents.fill_from_headers(wire, headers)
+    elif wire.specversion is not None:
+        envelope = wire
+        wire = reader.parse(cloudevents.data_of(envelope))
+        cloudevents.fill(wire, envelope.id, envelope.time)
+    return _event(reader, wire, partition, offset)
+
+
+def normalise_name(text: str | None, field: str) -> str | None:
+    """Trim a source or salesperson and bring it to NFC; blank is absent.
+
+    Raises:
+        Refused: It has a control character or more than `MAX_NAME` characters.
+
+    """
+    if text is None:
+        return None
+    text = text.strip()
+    if not (text.isascii() and text.isprintable()):
+        text = unicodedata.normalize("NFC", text)
+        _refuse_control_characters(text, field)
+    if len(text) > MAX_NAME:
+        raise Refused(Reason.INVALID_FIELD, f"{field}: has {len(text)} characters; at most {MAX_NAME} are allowed")
+    return text or None
+
+
+def _event(reader: "_Reader", wire: Any, partition: int, offset: int) -> Event:
+    event_type = reader.event_type
+    key = _id(getattr(wire, event_type.entity), event_type.entity)
+    event_id = _id(wire.event_id, "event_id")
+    occurred_at = _instant(wire.occurred_at, "occurred_at")
+    if key is None or event_id is None or occurred_at is None:
+        missing = [
+            name
+            for name, found in (("event_id", event_id), ("occurred_at", occurred_at), (event_type.entity, key))
+            if found is None
+        ]
+        raise Refused(Reason.MISSING_FIELD, f"{', '.join(missing)}: absent, null or blank")
+    recorded_at = _instant(wire.recorded_at, "recorded_at")
+    standing = Standing(
+        _integer(wire.revision, "revision", 0, 0),
+        occurred_at if recorded_at is None else recorded_at,
+        event_id,
+        occurred_at,
+        _boolean(wire.retracted, "retracted"),
+        "",
+        partition,
+        offset,
+    )
+    facts = None if standing.retracted else reader.facts(wire, standing, key)
+    return Event(event_type.topic, key, standing, facts)
+
+
+def _lead_facts(wire: Any, _standing: Standing, _key: str) -> LeadFacts:
+    return LeadFacts(
+        normalise_name(wire.source, "source"),
+        normalise_name(wire.salesperson, "salesperson"),
+        _id(wire.account_id, "account_id"),
+    )
+
+
+def _quote_facts(wire: Any, standing: Standing, key: str) -> QuoteFacts:
+    _need(wire, QuoteSent.needed, "")
+    lead_id = _id(wire.lead_id, "lead_id")
+    standing.home = QUOTE_STAND_IN + key if lead_id is None else LEAD + lead_id
+    need = (_text(wire.need, "need") or "").strip()
+    return QuoteFacts(
+        standing.occurred_at,
+        lead_id,
+        _id(wire.account_id, "account_id"),
+        normalise_name(wire.salesperson, "salesperson"),
+        _amount(wire.amount),
+        _currency(wire.currency),
+        need[:KEPT_NEED] or None,
+        _integer(wire.recipient_count, "recipient_count", 1, 1),
+        _day(wire.expected_close_on, "expected_close_on", FIRST_YEAR, LAST_YEAR),
+    )
+
+
+def _deal_facts(wire: Any, standing: Standing, key: str) -> DealFacts:
+    _need(wire, DealClosed.needed, "")
+    outcome = _choice(wire.outcome, "outcome", _OUTCOMES)
+    won = outcome == "won"
+    if won:
+        _need(wire, DealClosed.needed_where_won, " where the outcome is won")
+    lead_id, quote_id = _id(wire.lead_id, "lead_id"), _id(wire.quote_id, "quote_id")
+    if lead_id is not None:
+        standing.home = LEAD + lead_id
+    else:
+        standing.home = DEAL_STAND_IN + key if quote_id is None else QUOTE_STAND_IN + quote_id
+    return DealFacts(
+        standing.occurred_at,
+        lead_id,
+        _id(wire.account_id, "account_id"),
+        normalise_name(wire.salesperson, "salesperson"),
+        quote_id,
+        outcome,
+        _amount(wire.amount) if won else None,
+        _currency(wire.currency) if won else None,
+        _day(wire.contract_ends_on, "contract_ends_on", 1, 9999),
+        _choice(wire.category, "category", _CATEGORIES) if _present(wire.category) else None,
+    )
+
+
+def _need(wire: Any, names: tuple[str, ...], where: str) -> None:
+    missing = [name for name in names if not _present(getattr(wire, name))]
+    if missing:
+        raise Refused(Reason.MISSING_FIELD, f"{', '.join(missing)}: absent, null or blank{where}")
+
+
+def _present(value: Any) -> bool:
+    if isinstance(value, msgspec.Raw):
+        return not _is_blank(bytes(value))
+    return value is not None and not (isinstance(value, str) and not value.strip())
+
+
+def _text(value: Any, field: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise Refused(Reason.INVALID_FIELD, f"{field}: is not a string")
+
+
+def _id(value: Any, field: str) -> str | None:
+    text = _text(value, field)
+    if text is None or not text.strip():
+        return None
+    if len(text) > MAX_ID:
+        raise Refused(Reason.INVALID_FIELD, f"{field}: has {len(text)} characters; at most {MAX_ID} are allowed")
+    if not text.isprintable():
+        _refuse_control_characters(text, field)
+    return text
+
+
+def _refuse_control_characters(text: str, field: str) -> None:
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise Refused(Reason.INVALID_FIELD, f"{field}: has a control character")
+
+
+def _instant(value: Any, field: str) -> int | None:
+    text = _text(value, field)
+    if text is None or not text.strip():
+        return None
+    return _checked(field, text, parse_instant, text, FIRST_YEAR, LAST_YEAR)
+
+
+def _day(value: Any, field: str, first_year: int, last_year: int) -> int | None:
+    text = _text(value, field)
+    if text is None or not text.strip():
+        return None
+    return _checked(field, text, parse_day, text, first_year, last_year)
+
+
+def _amount(raw: msgspec.Raw) -> str:
+    written = bytes(raw)
+    return _checked("amount", written.decode(errors="replace"), parse_amount, written)
+
+
+def _checked(field: str, written: str, parse: Callable[..., _Parsed], *arguments: Any) -> _Parsed:
+    try:
+        return parse(*arguments)
+    except ValueError as error:
+        raise Refused(Reason.INVALID_FIELD, f"{field}: {written[:60]!r} {error}") from None
+
+
+def _currency(value: Any) -> str:
+    text = (_text(value, "currency") or "").strip().upper()
+    if not (len(text) == 3 and text.isascii() and text.isalpha()):  # noqa: PLR2004 - ISO 4217
+        raise Refused(Reason.INVALID_FIELD, f"currency: {text[:60]!r} is not a code like EUR")
+    return text
+
+
+def _integer(value: Any, field: str, least: int, default: int) -> int:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return default
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MAX_INTEGER:
+        raise Refused(Reason.INVALID_FIELD, f"{field}: {str(value)[:60]!r} is not an integer from {least}")
+    return value
+
+
+def _boolean(value: Any, field: str) -> bool:
+    if value is None or value is False or (isinstance(value, str) and not value.strip()):
+        return False
+    if value is True:
+        return True
+    raise Refused(Reason.INVALID_FIELD, f"{field}: {str(value)[:60]!r} is neither true nor false")
+
+
+def _choice(value: Any, field: str, choices: tuple[str, ...]) -> str:
+    text = _text(value, field)
+    for choice in choices:
+        if choice == text:
+            return choice
+    raise Refused(Reason.INVALID_FIELD, f"{field}: {str(text)[:60]!r} is none of {', '.join(choices)}")
+
+
+def _choices(event_type: type[CrmEvent], field: str) -> tuple[str, ...]:
+    def literals(annotation: Any) -> list[str]:
+        if typing.get_origin(annotation) is typing.Literal:
+            return list(typing.get_args(annotation))
+        return [text for inner in typing.get_args(annotation) for text in literals(inner)]
+
+    return tuple(literals(typing.get_type_hints(event_type, include_extras=True)[field]))
+
+
+_OUTCOMES = _choices(DealClosed, "outcome")
+_CATEGORIES = _choices(DealClosed, "category")
+
+
+class _Reader:
+    """Reads the messages of one topic."""
+
+    def __init__(self, event_type: type[CrmEvent], facts: Callable[[Any, Standing, str], Facts]) -> None:
+        self.event_type = event_type
+        self.facts = facts
+        self._decoder = msgspec.json.Decoder(_wire_type(event_type))
+        self._raw_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+    def parse(self, value: bytes) -> Any:
+        """Read the JSON object; a field of a wrong type is found where it is read."""
+        try:
+            if not value.isascii():
+                value.decode()
+            try:
+                return self._decoder.decode(value)
+            except msgspec.ValidationError:
+                return self._parse_loosely(value)
+        except RecursionError:
+            raise Refused(Reason.NOT_JSON, "the JSON is nested too deeply") from None
+        except msgspec.ValidationError as error:
+            raise Refused(Reason.NOT_JSON, f"the value is not a JSON object: {error}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Refused(Reason.NOT_JSON, f"the value is not JSON in UTF-8: {error}") from None
+
+    def _parse_loosely(self, value: bytes) -> Any:
+        """Read again with every field on its own: a retraction's other fields are not read, blank ones are absent."""
+        wire = self._decoder.type()
+        for name, raw in self._raw_decoder.decode(value).items():
+            if hasattr(wire, name):
+                setattr(wire, name, raw if name in _KEPT_RAW else _value(raw))
+        return wire
+
+
+_KEPT_RAW = ("amount", "data")
+
+
+def _value(raw: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.ValidationError:
+        return raw  # a number beyond any use: refused where, and only where, the field is read
+
+
+def _is_blank(raw: bytes) -> bool:
+    return raw in {b"", b"null"} or (raw.startswith(b'"') and not msgspec.json.decode(raw, type=str).strip())
+
+
+def _wire_type(event_type: type[CrmEvent]) -> type[msgspec.Struct]:
+    """Derive what is read off the wire: every field may be absent or null, and values are checked by us, with words."""
+    plain: dict[Any, Any] = {datetime: str, date: str, Decimal: msgspec.Raw}
+
+    def wire(annotation: Any) -> Any:
+        origin = typing.get_origin(annotation)
+        if origin is typing.Annotated:
+            return wire(typing.get_args(annotation)[0])
+        if origin in {typing.Union, types.UnionType}:
+            return next(wire(inner) for inner in typing.get_args(annotation) if inner is not type(None))
+        if origin is typing.Literal:
+            return str
+        if annotation is int:
+            return int | float
+        return plain.get(annotation, annotation)
+
+    fields: list[Any] = []
+    hints = typing.get_type_hints(event_type, include_extras=True)
+    for field in msgspec.structs.fields(event_type):
+        kind = wire(hints[field.encode_name])
+        if kind is msgspec.Raw:
+            fields.append((field.encode_name, kind, _RAW_ABSENT))
+        else:
+            fields.append((field.encode_name, kind | None, None))
+    envelope = [("specversion", str | None, None), ("id", str | None, None), ("time", str | None, None)]
+    data = [("data", msgspec.Raw, _RAW_ABSENT), ("data_base64", str | None, None)]
+    return msgspec.defstruct(event_type.__name__ + "Wire", [*fields, *envelope, *data], gc=False)
+
+
+_READERS = {
+    topic: _Reader(EVENT_TYPES[topic], facts)
+    for topic, facts in (
+        (LeadCreated.topic, _lead_facts),
+        (QuoteSent.topic, _quote_facts),
+        (DealClosed.topic, _deal_facts),
+    )
+}

@@ -1,0 +1,96 @@
+"""The settings that give the numbers their meaning, and their fingerprint.
+
+Tables made under different definitions must never be mixed: an update adds `contributions(new) - contributions(old)`,
+which is only right where `old` was added under the same rules.
+"""
+
+import hashlib
+from datetime import date
+from decimal import Decimal
+from functools import cached_property
+
+import msgspec
+
+RULES_VERSION = 1
+"""Goes up with every change of the code that changes what a set of events adds up to."""
+
+
+class Rate(msgspec.Struct, frozen=True, kw_only=True):
+    """What one euro is worth in a currency, from a local date on."""
+
+    currency: str
+    since: date
+    per_euro: Decimal
+
+
+class Definitions(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """Everything beside the events that decides a number in the tables."""
+
+    timezone: str = "Europe/Sofia"
+    """Business time zone: decides the local date, and so the month, of every event."""
+    currency: str = "EUR"
+    """Reporting currency of every value in the tables."""
+    rates: tuple[Rate, ...] = ()
+    recipient_limit: int = 10
+    """A quote to more recipients than this is a bulk mail and qualifies nobody."""
+    coverage_days: int = 365
+    """How long a deal without contract_ends_on keeps its account covered, after the day it closed."""
+    sales_cycle_days: int = 30
+    """When a quote without expected_close_on is expected to close, after the day it was sent."""
+    source_aliases: dict[str, str] = {}
+
+    def canonical(self) -> bytes:
+        """Give the JSON that is stored beside the tables and hashed into the fingerprint."""
+        rates = sorted(self.rates, key=lambda rate: (rate.currency, rate.since))
+        return msgspec.json.encode(
+            {
+                "rules_version": RULES_VERSION,
+                "timezone": self.timezone,
+                "currency": self.currency,
+                "rates": [
+                    {"currency": r.currency, "since": r.since, "per_euro": format(r.per_euro.normalize(), "f")} for r in rates
+                ],
+                "recipient_limit": self.recipient_limit,
+                "coverage_days": self.coverage_days,
+                "sales_cycle_days": self.sales_cycle_days,
+                "source_aliases": self.source_aliases,
+            },
+            order="sorted",
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Short hash of the definitions; equal fingerprints mean tables that may be added to."""
+        return hashlib.sha256(self.canonical()).hexdigest()[:16]
+
+
+def differences(stored: bytes, ours: bytes) -> list[str]:
+    """Name, in words, what differs between two canonical definitions.
+
+    Args:
+        stored: What the tables were made under.
+        ours: What this process was started with.
+
+    """
+    old, new = msgspec.json.decode(stored), msgspec.json.decode(ours)
+    return [
+        f"{name}: the tables were made with {_shown(old.get(name))}, now it is {_shown(new.get(name))}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+
+
+def only_adds_rates(stored: bytes, ours: bytes) -> bool:
+    """Tell whether `ours` differs from `stored` by rates for currencies that had none, and by nothing else.
+
+    Events in such a currency were all refused, so nothing in the tables depends on it: the one change of definitions
+    that needs no rebuild.
+    """
+    old, new = msgspec.json.decode(stored), msgspec.json.decode(ours)
+    had = {rate["currency"] for rate in old["rates"]}
+    kept = [rate for rate in new["rates"] if rate["currency"] in had]
+    return bool({**new, "rates": kept} == old)
+
+
+def _shown(value: object) -> str:
+    return msgspec.json.encode(value).decode()

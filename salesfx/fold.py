@@ -1,0 +1,266 @@
+"""One batch of events on its way into the tables: event -> entity -> lead -> account -> cells.
+
+The fold does no I/O. It names the records that it has to read, three times at most, and ends in the records that change
+and in what is to be added to the cells:
+
+    fold = Fold(events, rules)
+    records = read(fold.first_reads())
+    records |= read(fold.homes_left(records))
+    fold.merge(records)
+    records |= read(fold.accounts())
+    outcome = fold.settle(records)
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from salesfx.account import Account
+from salesfx.decoder import Event
+from salesfx.events import EVENT_TYPES, LeadCreated
+from salesfx.kpi import EMPTY, Cells, Summary, account_cells, summarise
+from salesfx.lead import ACCOUNT, LEAD, MAX_ENTITIES, DealFacts, Facts, Lead, LeadFacts, QuoteFacts, Standing, canonical
+from salesfx.refusal import Reason, Refused
+from salesfx.rules import Rules
+
+Records = Mapping[str, bytes | None]
+"""Records by reference, as they are stored; None where there is none."""
+
+_encode = msgspec.msgpack.Encoder().encode
+decode_standing = msgspec.msgpack.Decoder(Standing).decode
+decode_lead = msgspec.msgpack.Decoder(Lead).decode
+decode_account = msgspec.msgpack.Decoder(Account).decode
+
+
+class AccountFullError(Exception):
+    """A batch would tell one account of more than `MAX_ENTITIES` deals and quotes."""
+
+
+class Rejection(NamedTuple):
+    """An event that could not be merged, and why."""
+
+    event: Event
+    refused: Refused
+
+
+class Outcome(NamedTuple):
+    """What a batch comes to."""
+
+    writes: dict[str, bytes | None]
+    """Records that change, by reference; None where one is to be removed."""
+    cells: Cells
+    """What is to be added to the cells, without zeros."""
+    rejections: list[Rejection]
+
+
+class Fold:
+    """The merge of one batch."""
+
+    def __init__(self, events: Iterable[Event], rules: Rules) -> None:
+        self._rules = rules
+        self._rejections: list[Rejection] = []
+        self._events = [event for event in events if self._is_priced(event)]
+        self._records: Records = {}
+        self._standings: dict[str, Standing | None] = {}
+        self._leads: dict[str, Lead] = {}
+        self._before: dict[str, Summary] = {}
+        self._after: dict[str, Summary] = {}
+        self._changed: set[str] = set()
+
+    def first_reads(self) -> set[str]:
+        """Name the records of the batch's entities, and of the leads that they name."""
+        refs = {event.ref for event in self._events}
+        refs.update(event.standing.home for event in self._events if event.standing.home)
+        return refs
+
+    def homes_left(self, records: Records) -> set[str]:
+        """Name the leads that are not read yet, and that an entity of the batch may leave or tie under."""
+        homes = set()
+        for event in self._events:
+            stored = None if event.topic == LeadCreated.topic else records[event.ref]
+            if stored is not None:
+                homes.add(decode_standing(stored).home)
+        return {home for home in homes if home and home not in records}
+
+    def merge(self, records: Records) -> None:
+        """Let the greatest version of each entity stand."""
+        self._records = records
+        for event in self._events:
+            try:
+                if event.topic == LeadCreated.topic:
+                    self._merge_lead(event)
+                else:
+                    self._merge_entity(event)
+            except Refused as refused:
+                self._rejections.append(Rejection(event, refused))
+        self._after = {ref: summarise(ref, self._leads[ref], self._rules) for ref in self._before}
+
+    def accounts(self) -> set[str]:
+        """Name the accounts of which a lead says something else than before."""
+        return {
+            account
+            for ref, before in self._before.items()
+            for account in _differing(before.statements, self._after[ref].statements)
+            if account.startswith(ACCOUNT)
+        }
+
+    def settle(self, records: Records) -> Outcome:
+        """Add up what changes in the cells, and write the records that change.
+
+        Args:
+            records: The accounts that `accounts` named, at least.
+
+        Raises:
+            AccountFullError: An account would be told of too much; try the batch's events one by one.
+
+        """
+        cells: Cells = {}
+        writes = {ref: self._written(ref) for ref in self._changed}
+        accounts: dict[str, Account] = {}
+        for ref, before in self._before.items():
+            after = self._after[ref]
+            _add(cells, before.cells, -1)
+            _add(cells, after.cells, 1)
+            for account_ref in _differing(before.statements, after.statements):
+                if account_ref.startswith(ACCOUNT):
+                    account = accounts.get(account_ref)
+                    if account is None:
+                        account = accounts[account_ref] = _account(records[account_ref])
+                        _add(cells, account_cells(account.statements.values(), self._rules), -1)
+                    _state(account, ref, after.statements.get(account_ref))
+                else:  # the lead is its own account
+                    _add(cells, account_cells(_own(before, account_ref), self._rules), -1)
+                    _add(cells, account_cells(_own(after, account_ref), self._rules), 1)
+        for account_ref, account in accounts.items():
+            if account.entities > MAX_ENTITIES:
+                raise AccountFullError(account_ref)
+            _add(cells, account_cells(account.statements.values(), self._rules), 1)
+            writes[account_ref] = _encode(account) if account.statements else None
+        return Outcome(writes, {cell: number for cell, number in cells.items() if number}, self._rejections)
+
+    def _is_priced(self, event: Event) -> bool:
+        try:
+            self._rules.price(event)
+        except Refused as refused:
+            self._rejections.append(Rejection(event, refused))
+            return False
+        return True
+
+    def _merge_lead(self, event: Event) -> None:
+        ref = event.ref
+        lead = self._lead(ref)
+        order = _compare(event, lead.own, lead.facts)
+        if order > 0:
+            self._touch(ref)
+            facts = event.facts
+            lead.facts = facts if isinstance(facts, LeadFacts) else None
+        if order > 0 or (order == 0 and lead.own is not None and event.standing.origin < lead.own.origin):
+            lead.own = event.standing
+            self._changed.add(ref)
+
+    def _merge_entity(self, event: Event) -> None:
+        ref, key = event.ref, event.key
+        standing = self._standing(ref)
+        order = _compare(event, standing, self._facts(event.topic, key, standing))
+        if order > 0:
+            self._settle_home(event, standing)
+        if order > 0 or (order == 0 and standing is not None and event.standing.origin < standing.origin):
+            self._standings[ref] = event.standing
+            self._changed.add(ref)
+
+    def _settle_home(self, event: Event, standing: Standing | None) -> None:
+        """Put the entity's content under the lead that its version names, and take it from the one it leaves."""
+        old, new = "" if standing is None else standing.home, event.standing.home
+        facts = event.facts
+        if new:
+            lead = self._lead(new)
+            if new != old and lead.entities >= MAX_ENTITIES:
+                raise Refused(
+                    Reason.TOO_MANY_ENTITIES, f"{new} has {MAX_ENTITIES} quotes and deals; no further one is merged"
+                )
+            self._touch(new)
+            if isinstance(facts, QuoteFacts):
+                lead.quotes[event.key] = facts
+            elif isinstance(facts, DealFacts):
+                lead.deals[event.key] = facts
+        if old and old != new:
+            self._touch(old)
+            self._entities(self._lead(old), event.topic).pop(event.key)
+
+    def _touch(self, ref: str) -> None:
+        self._changed.add(ref)
+        if ref not in self._before:
+            known = self._records[ref] is not None
+            self._before[ref] = summarise(ref, self._leads[ref], self._rules) if known else EMPTY
+
+    def _lead(self, ref: str) -> Lead:
+        lead = self._leads.get(ref)
+        if lead is None:
+            stored = self._records[ref]
+            lead = self._leads[ref] = Lead() if stored is None else decode_lead(stored)
+        return lead
+
+    def _standing(self, ref: str) -> Standing | None:
+        if ref not in self._standings:
+            stored = self._records[ref]
+            self._standings[ref] = None if stored is None else decode_standing(stored)
+        return self._standings[ref]
+
+    def _facts(self, topic: str, key: str, standing: Standing | None) -> Facts | None:
+        if standing is None or not standing.home:
+            return None
+        facts: Facts = self._entities(self._lead(standing.home), topic)[key]
+        return facts
+
+    @staticmethod
+    def _entities(lead: Lead, topic: str) -> dict[str, QuoteFacts] | dict[str, DealFacts]:
+        return lead.quotes if topic == "quote_sent" else lead.deals
+
+    def _written(self, ref: str) -> bytes | None:
+        lead = self._leads.get(ref)
+        if lead is None:
+            return _encode(self._standings[ref])
+        return _encode(lead) if lead.own is not None or lead.entities else None
+
+
+def _compare(event: Event, standing: Standing | None, facts: Facts | None) -> int:
+    """Order two versions of one entity: 1 where the event's is the greater, -1 where it is not, 0 where they are one."""
+    if standing is None:
+        return 1
+    ours = event.standing
+    left = (ours.revision, ours.recorded_at, ours.event_id)
+    right = (standing.revision, standing.recorded_at, standing.event_id)
+    if left != right:
+        return 1 if left > right else -1
+    entity = EVENT_TYPES[event.topic].entity
+    our_content = canonical(entity, event.key, ours, event.facts)
+    their_content = canonical(entity, event.key, standing, facts)
+    return (our_content > their_content) - (our_content < their_content)
+
+
+def _differing(before: Mapping[str, object], after: Mapping[str, object]) -> set[str]:
+    return {account for account in before.keys() | after.keys() if before.get(account) != after.get(account)}
+
+
+def _account(stored: bytes | None) -> Account:
+    return Account() if stored is None else decode_account(stored)
+
+
+def _state(account: Account, ref: str, statement: object) -> None:
+    if statement is None:
+        account.statements.pop(ref, None)
+    else:
+        account.statements[ref] = statement  # type: ignore[assignment]
+
+
+def _own(summary: Summary, ref: str) -> list[object]:
+    return [summary.statements[ref]] if ref in summary.statements else []
+
+
+def _add(cells: Cells, more: Cells, sign: int) -> None:
+    for cell, number in more.items():
+        cells[cell] = cells.get(cell, 0) + sign * number
+
+
+__all__ = ["LEAD", "AccountFullError", "Fold", "Outcome", "Records", "Rejection"]

@@ -1,0 +1,219 @@
+"""The catalogue of the metrics, and what a lead and an account contribute to them.
+
+A table is the sum of all contributions. They are integers in cells `(when, field)`: `when` is a local date, or for the
+lead flow also a local hour; `field` is `metric|dimension`. No clock is read, and nothing depends on the order of events.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import NamedTuple
+
+from salesfx.account import PlannedQuote, Statement, WonDeal, categorised
+from salesfx.business_time import iso_day
+from salesfx.lead import ACCOUNT, LEAD, DealFacts, Lead, QuoteFacts
+from salesfx.rules import Rules
+
+UNKNOWN, UNATTRIBUTED, UNASSIGNED = "unknown", "unattributed", "unassigned"
+
+Cells = dict[tuple[str, str], int]
+"""Contributions by (when, field)."""
+
+
+class Breakdown(StrEnum):
+    """The label by which a metric is broken down, beside the salesperson."""
+
+    SOURCE = "source"
+    CATEGORY = "category"
+
+
+class Metric(NamedTuple):
+    """One metric of the tables; exporter, docs, readers and dashboards take it from `CATALOGUE`."""
+
+    name: str
+    breakdown: Breakdown
+    is_value: bool
+    """Whether it is money, kept in hundredths of the reporting currency."""
+    months_ahead: int
+    """How many months of the future have it."""
+    help: str
+    """What it counts, in one sentence, without a full stop."""
+
+
+CATALOGUE: tuple[Metric, ...] = (
+    Metric("leads", Breakdown.SOURCE, False, 0, "New leads that entered sales in the month"),
+    Metric(
+        "qualified_leads",
+        Breakdown.SOURCE,
+        False,
+        0,
+        "Leads whose first quote that answers a need, and is no bulk mail, was sent in the month",
+    ),
+    Metric(
+        "qualified_leads_value",
+        Breakdown.SOURCE,
+        True,
+        0,
+        "Value of the month's qualified leads by the latest qualifying quote of each, in the reporting currency",
+    ),
+    Metric("new_customers", Breakdown.SOURCE, False, 0, "Deals won in the month that opened a new account"),
+    Metric(
+        "cohort_customers", Breakdown.SOURCE, False, 0, "Leads qualified in the month that have a won deal by now, whenever it closed"
+    ),
+    Metric("booked_sales", Breakdown.CATEGORY, False, 0, "Deals won in the month"),
+    Metric("booked_sales_value", Breakdown.CATEGORY, True, 0, "Value of the deals won in the month, in the reporting currency"),
+    Metric("planned_sales", Breakdown.CATEGORY, False, 3, "Open qualifying quotes expected to close in the month, one a lead"),
+    Metric(
+        "planned_sales_value",
+        Breakdown.CATEGORY,
+        True,
+        3,
+        "Value of the open qualifying quotes expected to close in the month, in the reporting currency",
+    ),
+)
+METRICS = {metric.name: metric for metric in CATALOGUE}
+
+
+class Summary(NamedTuple):
+    """What a lead contributes by itself, and what it says about accounts."""
+
+    cells: Cells
+    statements: dict[str, Statement]
+    """By the reference of the account; a lead without an account is its own, under its own reference."""
+
+
+EMPTY = Summary({}, {})
+
+
+def summarise(ref: str, lead: Lead, rules: Rules) -> Summary:
+    """Work out what a lead or stand-in contributes.
+
+    Args:
+        ref: Its reference.
+        lead: Its state.
+        rules: The definitions in force.
+
+    """
+    cells: Cells = {}
+    facts = lead.facts
+    source = _source(ref, lead, rules)
+    owner = UNASSIGNED if facts is None else facts.salesperson or UNASSIGNED
+    if facts is not None and lead.own is not None:
+        local = rules.time.local(lead.own.occurred_at)
+        cells[local.date, f"leads|source={source}"] = 1
+        cells[local.date, f"leads|salesperson={owner}"] = 1
+        cells[local.hour, f"leads|source={source}"] = 1
+    if not lead.quotes and not lead.deals:
+        return Summary(cells, {})
+    qualifying = sorted((quote.occurred_at, key) for key, quote in lead.quotes.items() if rules.qualifies(quote))
+    if qualifying and ref.startswith(LEAD):
+        _add_qualified(cells, lead, [key for _, key in qualifying], source, owner, rules)
+    return Summary(cells, _statements(ref, lead, qualifying, source, owner, rules))
+
+
+def account_cells(statements: Iterable[Statement], rules: Rules) -> Cells:
+    """Work out what an account's won deals and planned quotes contribute."""
+    cells: Cells = {}
+    for item, category, _ in categorised(statements):
+        if isinstance(item, WonDeal):
+            when = rules.time.local(item.occurred_at).date
+            _add_sale(cells, when, "booked_sales", item, category)
+            if category == "new_account":
+                _add(cells, when, f"new_customers|source={item.source}", 1)
+                _add(cells, when, f"new_customers|salesperson={item.salesperson}", 1)
+        else:
+            _add_sale(cells, iso_day(item.expected_day), "planned_sales", item, category)
+    return cells
+
+
+def _add(cells: Cells, when: str, field: str, number: int) -> None:
+    cells[when, field] = cells.get((when, field), 0) + number
+
+
+def _add_sale(cells: Cells, when: str, metric: str, item: WonDeal | PlannedQuote, category: str) -> None:
+    for dimension in (f"category={category}", f"category={category},salesperson={item.salesperson}"):
+        _add(cells, when, f"{metric}|{dimension}", 1)
+        _add(cells, when, f"{metric}_value|{dimension}", item.hundredths)
+
+
+def _source(ref: str, lead: Lead, rules: Rules) -> str:
+    if not ref.startswith(LEAD):
+        return UNATTRIBUTED
+    return UNKNOWN if lead.facts is None else rules.source(lead.facts.source)
+
+
+def _add_qualified(cells: Cells, lead: Lead, keys: list[str], source: str, owner: str, rules: Rules) -> None:
+    """Count a lead once: on the day and at the salesperson of its first qualifying quote, at the value of its latest."""
+    first, latest = lead.quotes[keys[0]], lead.quotes[keys[-1]]
+    when = rules.time.local(first.occurred_at).date
+    numbers = [("qualified_leads", 1), ("qualified_leads_value", latest.hundredths)]
+    if any(deal.outcome == "won" for deal in lead.deals.values()):
+        numbers.append(("cohort_customers", 1))
+    for metric, number in numbers:
+        cells[when, f"{metric}|source={source}"] = number
+        cells[when, f"{metric}|salesperson={first.salesperson or owner}"] = number
+
+
+def _statements(
+    ref: str, lead: Lead, qualifying: list[tuple[int, str]], source: str, owner: str, rules: Rules
+) -> dict[str, Statement]:
+    fallback = _fallback_account(ref, lead)
+    won: dict[str, list[WonDeal]] = {}
+    for key, deal in lead.deals.items():
+        if deal.outcome == "won":
+            account = fallback if deal.account_id is None else ACCOUNT + deal.account_id
+            won.setdefault(account, []).append(_won_deal(key, deal, source, owner, rules))
+    statements = {account: Statement(tuple(sorted(deals))) for account, deals in won.items()}
+    key_of_planned = _planned(lead, qualifying)
+    if key_of_planned is not None:
+        quote = lead.quotes[key_of_planned]
+        account = fallback if quote.account_id is None else ACCOUNT + quote.account_id
+        deals = statements[account].won if account in statements else ()
+        statements[account] = Statement(deals, (_planned_quote(key_of_planned, quote, owner, rules),))
+    return statements
+
+
+def _fallback_account(ref: str, lead: Lead) -> str:
+    """Name the account of a deal or quote that names none itself.
+
+    Its lead's; else the one named by the latest quote or deal of its lead that names one, whatever its outcome (on equal
+    ids the quote is the later); else the lead itself.
+    """
+    if lead.facts is not None and lead.facts.account_id is not None:
+        return ACCOUNT + lead.facts.account_id
+    named = [
+        (entity.occurred_at, key, rank, entity.account_id)
+        for rank, entities in ((0, lead.deals), (1, lead.quotes))
+        for key, entity in entities.items()  # type: ignore[attr-defined]
+        if entity.account_id is not None
+    ]
+    return ACCOUNT + max(named)[3] if named else ref
+
+
+def _planned(lead: Lead, qualifying: list[tuple[int, str]]) -> str | None:
+    """Name the latest qualifying quote that no deal has closed.
+
+    A deal, won or lost, closes every quote of its lead sent no later than it closed, and the quote that it names.
+    """
+    closing = [deal for deal in lead.deals.values() if deal.outcome != "open"]
+    last_closed = max((deal.occurred_at for deal in closing), default=None)
+    named = {deal.quote_id for deal in closing}
+    for sent_at, key in reversed(qualifying):
+        if last_closed is not None and sent_at <= last_closed:
+            return None
+        if key not in named:
+            return key
+    return None
+
+
+def _won_deal(key: str, deal: DealFacts, source: str, owner: str, rules: Rules) -> WonDeal:
+    day = rules.time.local(deal.occurred_at).day
+    covered_until = day + rules.coverage_days if deal.contract_ends_on is None else deal.contract_ends_on
+    return WonDeal(
+        deal.occurred_at, key, day, covered_until, deal.hundredths, source, deal.salesperson or owner, deal.category
+    )
+
+
+def _planned_quote(key: str, quote: QuoteFacts, owner: str, rules: Rules) -> PlannedQuote:
+    day = rules.time.local(quote.occurred_at).day
+    expected = day + rules.sales_cycle_days if quote.expected_close_on is None else quote.expected_close_on
+    return PlannedQuote(quote.occurred_at, key, day, expected, quote.hundredths, quote.salesperson or owner)

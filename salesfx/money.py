@@ -1,0 +1,112 @@
+"""Money: read as a decimal, kept as integer hundredths of the reporting currency, never a binary float."""
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable
+from decimal import Decimal
+from fractions import Fraction
+
+import msgspec
+
+from salesfx.business_time import iso_day
+from salesfx.definitions import Rate
+from salesfx.refusal import Reason, Refused
+
+_DECIMAL_STRING = re.compile(r"\d+\.?\d*|\.\d+", re.ASCII)
+_JSON_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,2})?", re.ASCII)
+_AMOUNT_LIMIT = Decimal(10) ** 10
+HUNDREDTHS_LIMIT = 10**13
+"""A converted amount stays below this, so that no sum of nine hundred thousand of them can overflow 64 bits."""
+_BGN_PER_EURO = Decimal("1.95583")
+_MAX_DIGITS = 40
+
+
+def parse_amount(raw: bytes) -> str:
+    """Read an amount from its JSON text: a decimal string, or a number taken as the decimal that is written.
+
+    Returns:
+        The amount in plain notation without needless zeros: "1000", "0.5".
+
+    Raises:
+        ValueError: It is neither, negative, or 10^10 and more; the message says which.
+
+    """
+    text = raw.decode()
+    if text.startswith('"'):
+        text = msgspec.json.decode(raw, type=str)
+        if _DECIMAL_STRING.fullmatch(text) is None:
+            raise ValueError("is not an amount: write digits with at most one point, like 1150.00")
+    elif _JSON_NUMBER.fullmatch(text) is None:
+        raise ValueError("is neither a decimal string nor a number")
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"has more than {_MAX_DIGITS} characters")
+    if text.isdigit() and text[0] != "0" and len(text) < 11:
+        return text
+    amount = Decimal(text)
+    if amount < 0:
+        raise ValueError("is negative; to take back a sale, correct or retract its deal")
+    if amount >= _AMOUNT_LIMIT:
+        raise ValueError("is not below 10^10")
+    return plain(amount)
+
+
+def plain(amount: Decimal) -> str:
+    """Write a decimal without exponent and without needless zeros."""
+    text = format(amount, "f")
+    return (text.rstrip("0").rstrip(".") if "." in text else text).lstrip("-") or "0"
+
+
+class Exchange:
+    """Converts amounts into the reporting currency.
+
+    Rates are units per euro with the date from which they hold; the latest not after the event's local date counts. The
+    euro itself and the lev, fixed at 1.95583, are built in.
+    """
+
+    def __init__(self, currency: str, rates: Iterable[Rate]) -> None:
+        self._currency = currency
+        self._since: dict[str, list[int]] = {"EUR": [1], "BGN": [1]}
+        self._per_euro: dict[str, list[Fraction]] = {"EUR": [Fraction(1)], "BGN": [Fraction(_BGN_PER_EURO)]}
+        for rate in sorted(rates, key=lambda rate: (rate.currency, rate.since)):
+            self._since.setdefault(rate.currency, []).append(rate.since.toordinal())
+            self._per_euro.setdefault(rate.currency, []).append(Fraction(rate.per_euro))
+
+    def hundredths(self, amount: str, currency: str, day: int) -> int:
+        """Convert an amount, rounding half up once.
+
+        Args:
+            amount: In plain notation, as `parse_amount` gives it.
+            currency: Its ISO 4217 code.
+            day: Local day of the event.
+
+        Returns:
+            Integer hundredths of the reporting currency.
+
+        Raises:
+            Refused: `no_rate`, or `invalid_field` where the converted amount is beyond what tables can hold.
+
+        """
+        if currency == self._currency:
+            value = Fraction(amount) if "." in amount else int(amount)
+        else:
+            value = Fraction(amount) / self._rate(currency, day) * self._rate(self._currency, day)
+        hundredths = value * 100 if isinstance(value, int) else (value * 200 + 1) // 2
+        if hundredths >= HUNDREDTHS_LIMIT:
+            raise Refused(Reason.INVALID_FIELD, f"amount: {amount} {currency} is too much in {self._currency}")
+        return hundredths
+
+    def _rate(self, currency: str, day: int) -> Fraction:
+        since = self._since.get(currency)
+        if since is None:
+            raise Refused(Reason.NO_RATE, f"there is no rate for {currency}; add one to [[rates]] in the settings")
+        place = bisect_right(since, day)
+        if place == 0:
+            begin = iso_day(since[0])
+            raise Refused(Reason.NO_RATE, f"the rates for {currency} begin on {begin}, the event is of {iso_day(day)}")
+        return self._per_euro[currency][place - 1]
+
+
+def decimal_string(hundredths: int) -> str:
+    """Write hundredths as a decimal string with two digits, like "1150.00"."""
+    sign = "-" if hundredths < 0 else ""
+    return f"{sign}{abs(hundredths) // 100}.{abs(hundredths) % 100:02d}"

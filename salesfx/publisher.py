@@ -1,0 +1,323 @@
+"""Publishing events to Kafka from Python: in a CRM, beside one, or out of a file.
+
+    with Publisher() as publisher:
+        publisher.send(LeadCreated(event_id="4711-1", lead_id="4711", occurred_at=now, source="web"))
+
+An event is checked by the same decoder that the worker uses before it is sent, keyed by its entity, and sent by an
+idempotent producer that waits for all replicas. What Kafka did not take is raised, never dropped.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import msgspec
+from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from salesfx.decoder import decode
+from salesfx.errors import NeedsAttentionError, SalesfxError
+from salesfx.events import TOPICS, CrmEvent
+from salesfx.kafka_security import kafka_python_options
+from salesfx.refusal import Reason, Refused
+from salesfx.settings import Settings, load_settings
+
+MAX_PENDING_EVENTS = 20_000
+MAX_PENDING_BYTES = 32 * 1024 * 1024
+"""Bounds of what was accepted and is not acknowledged yet: kafka-python's own buffer has none. Beyond, `send` waits."""
+_SHOWN_FAILURES = 20
+_CONNECT_SECONDS = 10
+_INTERRUPTED_SECONDS = 5
+
+
+class InvalidEventError(SalesfxError):
+    """The worker would refuse this event, so it was not sent.
+
+    Attributes:
+        topic: Where it was to go.
+        reason: Slug of `salesfx.refusal.Reason`.
+        detail: Which field is wrong, and why.
+
+    """
+
+    def __init__(self, topic: str, reason: Reason, detail: str) -> None:
+        super().__init__(f"{topic} event not sent: {reason}: {detail}")
+        self.topic = topic
+        self.reason = reason
+        self.detail = detail
+
+
+class Undelivered(NamedTuple):
+    """One event that Kafka did not acknowledge."""
+
+    topic: str
+    key: str
+    """The entity's own id."""
+    error: str
+
+
+class DeliveryError(SalesfxError):
+    """Kafka did not acknowledge events that were accepted earlier.
+
+    They may or may not be in Kafka. Publishing them again is safe: salesfx counts an event once however often it comes.
+
+    Attributes:
+        count: How many.
+        undelivered: The first twenty of them.
+
+    """
+
+    def __init__(self, count: int, undelivered: Iterable[Undelivered]) -> None:
+        self.count = count
+        self.undelivered = tuple(undelivered)
+        named = ", ".join(f"{event.topic} {event.key}" for event in self.undelivered)
+        more = f" and {count - len(self.undelivered)} more" if count > len(self.undelivered) else ""
+        errors = "; ".join(dict.fromkeys(event.error for event in self.undelivered))
+        super().__init__(
+            f"Kafka did not acknowledge {count} event{'' if count == 1 else 's'} ({errors}): {named}{more}. "
+            "They may be published again: an event counts once however often it comes."
+        )
+
+
+class _Pending(NamedTuple):
+    future: Any
+    topic: str
+    key: str
+    size: int
+
+
+class Publisher:
+    """Publishes events to Kafka.
+
+    May be shared by threads. Close it, or use it in a `with` statement: what was not flushed may be lost with the process.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, kafka: str | None = None, delivery_timeout: float = 60.0
+    ) -> None:
+        """Connect to Kafka.
+
+        Args:
+            settings: Where Kafka is and how it is reached; None reads `salesfx.toml` and the environment.
+            kafka: Bootstrap servers, `host:port` separated by commas, in place of the settings'.
+            delivery_timeout: Seconds within which Kafka must have acknowledged an event, from 1; later it is undelivered.
+
+        Raises:
+            SettingsError: A setting is not usable.
+            SalesfxError: Kafka cannot be reached.
+
+        """
+        settings = settings or load_settings()
+        if kafka is not None:
+            settings = msgspec.structs.replace(settings, kafka=kafka)
+        self._options = kafka_python_options(settings)
+        self._servers = settings.kafka
+        self._producer = self._connect(delivery_timeout)
+        self._topics: frozenset[str] = frozenset()
+        self._lock = threading.Lock()
+        self._pending: deque[_Pending] = deque()
+        self._pending_bytes = 0
+        self._failures: list[Undelivered] = []
+        self._failure_count = 0
+        self._closed = False
+
+    def send(self, event: CrmEvent) -> None:
+        """Check an event and hand it over; `flush` waits until Kafka has it.
+
+        Args:
+            event: A `LeadCreated`, `QuoteSent` or `DealClosed`. Its `amount` is a Decimal, its moments are aware datetimes.
+
+        Raises:
+            InvalidEventError: The worker would refuse it. It was not sent.
+            DeliveryError: Earlier events were not delivered. This one was not sent.
+            NeedsAttentionError: Kafka has no such topic. It was not sent.
+
+        """
+        self.send_json(event.topic, _encode(event.topic, event))
+
+    def send_dict(self, topic: str, fields: Mapping[str, Any]) -> None:
+        """Check an event given by its fields, as in `docs/events.md`, and hand it over.
+
+        Args:
+            topic: One of `salesfx.events.TOPICS`.
+            fields: Names to strings, numbers, booleans, dates, aware datetimes, Decimals or None.
+
+        Raises:
+            InvalidEventError, DeliveryError, NeedsAttentionError: As `send`.
+
+        """
+        self.send_json(topic, _encode(topic, fields))
+
+    def send_json(self, topic: str, value: bytes, headers: Iterable[tuple[str, bytes]] = ()) -> None:
+        """Check an event that is JSON already and hand it over, byte by byte as it is.
+
+        Args:
+            topic: One of `salesfx.events.TOPICS`.
+            value: The event, plain or in a CloudEvents envelope.
+            headers: Kafka headers, among them those of CloudEvents' binary mode.
+
+        Raises:
+            InvalidEventError, DeliveryError, NeedsAttentionError: As `send`.
+
+        """
+        if self._closed:
+            raise SalesfxError("the publisher is closed; make a new one")
+        headers = list(headers)
+        if topic not in TOPICS:
+            raise InvalidEventError(topic, Reason.INVALID_FIELD, f"topic: {topic!r} is none of {', '.join(TOPICS)}")
+        try:
+            key = decode(topic, value, headers).key
+        except Refused as refused:
+            raise InvalidEventError(topic, refused.reason, refused.detail) from None
+        with self._lock:
+            self._raise_failures()
+            if topic not in self._topics:
+                self._find_topic(topic)
+            size = len(value) + len(key)
+            self._make_room(size)
+            self._raise_failures()
+            self._hand_over(topic, key, value, headers, size)
+
+    def flush(self) -> None:
+        """Wait until Kafka has acknowledged everything that was handed over.
+
+        Raises:
+            DeliveryError: Some of it was not acknowledged in time. Raised once; the publisher can be used on.
+
+        """
+        self._producer.flush()
+        with self._lock:
+            while self._pending:
+                self._settle_oldest()
+            self._raise_failures()
+
+    def close(self) -> None:
+        """Flush and disconnect. Closing twice does nothing.
+
+        Raises:
+            DeliveryError: As `flush`; it is disconnected all the same.
+
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        try:
+            self.flush()
+        finally:
+            self._producer.close(timeout=_INTERRUPTED_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        elif isinstance(error, Exception):
+            try:
+                self.close()
+            except DeliveryError as undelivered:
+                error.add_note(str(undelivered))
+        else:  # Ctrl-C and the like: not a minute more for a Kafka that may be away
+            self._closed = True
+            self._producer.close(timeout=_INTERRUPTED_SECONDS)
+
+    def _connect(self, delivery_timeout: float) -> KafkaProducer:
+        milliseconds = int(max(delivery_timeout, 1) * 1000)
+        try:
+            return KafkaProducer(
+                **self._options,
+                acks="all",
+                enable_idempotence=True,
+                allow_auto_create_topics=False,
+                delivery_timeout_ms=milliseconds,
+                request_timeout_ms=min(30_000, milliseconds // 2),
+                max_block_ms=milliseconds,
+                bootstrap_timeout_ms=_CONNECT_SECONDS * 1000,
+                # Measured: gzip is the fastest, since kafka-python computes the checksum of what is sent in Python.
+                compression_type="gzip",
+                batch_size=128 * 1024,
+                linger_ms=20,
+            )
+        except KafkaError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: KafkaError) -> SalesfxError:
+        return SalesfxError(
+            f"cannot use Kafka at {self._servers} ({self._options['security_protocol']}): {error}. Check that it runs, the "
+            "address, and the kafka_ settings; `salesfx doctor` looks further."
+        )
+
+    def _find_topic(self, topic: str) -> None:
+        """Ask which topics there are: a producer would only wait in vain for one that is missing."""
+        try:
+            admin = KafkaAdminClient(**self._options, bootstrap_timeout_ms=_CONNECT_SECONDS * 1000)
+            try:
+                self._topics = frozenset(admin.list_topics())
+            finally:
+                admin.close()
+        except KafkaError as error:
+            raise self._unreachable(error) from error
+        if topic not in self._topics:
+            raise NeedsAttentionError(
+                f"Kafka at {self._servers} has no topic {topic}, or hides it from this user. Run `salesfx topics`, or start "
+                "`salesfx worker`, which creates it."
+            )
+
+    def _make_room(self, size: int) -> None:
+        while self._pending and (
+            self._pending[0].future.is_done
+            or len(self._pending) >= MAX_PENDING_EVENTS
+            or self._pending_bytes + size > MAX_PENDING_BYTES
+        ):
+            self._settle_oldest()
+
+    def _settle_oldest(self) -> None:
+        pending = self._pending.popleft()
+        self._pending_bytes -= pending.size
+        try:
+            # The producer fails it within the delivery timeout; no timeout of ours, or it would be given up twice.
+            pending.future.get()
+        except KafkaError as error:
+            self._note_failure(pending.topic, pending.key, error)
+
+    def _hand_over(self, topic: str, key: str, value: bytes, headers: list[tuple[str, bytes]], size: int) -> None:
+        try:
+            future = self._producer.send(topic, key=key.encode(), value=value, headers=headers)
+        except KafkaError as error:
+            self._note_failure(topic, key, error)
+            self._raise_failures()
+        else:
+            self._pending.append(_Pending(future, topic, key, size))
+            self._pending_bytes += size
+
+    def _note_failure(self, topic: str, key: str, error: KafkaError) -> None:
+        self._failure_count += 1
+        if len(self._failures) < _SHOWN_FAILURES:
+            self._failures.append(Undelivered(topic, key, f"{type(error).__name__}: {error}"))
+
+    def _raise_failures(self) -> None:
+        if self._failure_count:
+            error = DeliveryError(self._failure_count, self._failures)
+            self._failures, self._failure_count = [], 0
+            raise error
+
+
+def _encode(topic: str, event: CrmEvent | Mapping[str, Any]) -> bytes:
+    try:
+        fields = msgspec.to_builtins(event, builtin_types=(Decimal,))
+        amount = fields.get("amount")
+        if isinstance(amount, float):
+            detail = f"amount: {amount!r} is a binary float, which is not exact; give a Decimal or a string"
+            raise InvalidEventError(topic, Reason.INVALID_FIELD, detail)
+        if isinstance(amount, Decimal) and amount.is_finite():
+            fields["amount"] = format(amount, "f")  # its own text may have an exponent
+        return msgspec.json.encode({name: value for name, value in fields.items() if value is not None})
+    except (TypeError, ValueError) as error:
+        raise InvalidEventError(topic, Reason.NOT_JSON, str(error)) from None

@@ -1,0 +1,189 @@
+"""Settings: `salesfx.toml`, with `SALESFX_*` environment variables over it.
+
+Every setting is a field of `Settings`; its name in the file is the field's name, in the environment `SALESFX_` and the
+name in capitals. A secret may stand in a file of its own: `SALESFX_KAFKA_PASSWORD_FILE=/run/secrets/kafka`.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Meta
+
+from salesfx.definitions import Definitions, Rate
+from salesfx.errors import NeedsAttentionError
+
+DEFAULT_FILE = "salesfx.toml"
+_PREFIX = "SALESFX_"
+_SECRETS = ("kafka_password", "http_token")
+
+Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Days = Annotated[int, Meta(ge=0, le=36_500)]
+
+
+class SettingsError(NeedsAttentionError):
+    """A setting is missing, unknown or not usable."""
+
+
+class RateSetting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One line of `[[rates]]`."""
+
+    currency: Currency
+    since: date
+    per_euro: Annotated[str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$")]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What salesfx was told: where its servers are, and what its numbers mean."""
+
+    # What the numbers mean: see `salesfx.definitions`.
+    timezone: str = "Europe/Sofia"
+    currency: Currency = "EUR"
+    rates: tuple[RateSetting, ...] = ()
+    recipient_limit: Count = 10
+    coverage_days: Days = 365
+    sales_cycle_days: Days = 30
+    source_aliases: dict[str, str] = {}
+
+    # Kafka.
+    kafka: str = "127.0.0.1:9092"
+    """Bootstrap servers, `host:port` separated by commas."""
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_username: str | None = None
+    kafka_password: str | None = None
+    kafka_ca_file: str | None = None
+    kafka_cert_file: str | None = None
+    kafka_key_file: str | None = None
+    group: str = "salesfx"
+    """Consumer group of the workers, which share the partitions among them."""
+    partitions: Annotated[int, Meta(ge=1, le=1000)] = 3
+    """Partitions of a topic that salesfx creates."""
+    replication: Annotated[int, Meta(ge=1, le=9)] = 1
+    """Replicas of a topic that salesfx creates."""
+    allow_retention: bool = False
+    """Accept topics that forget events: a rebuild can then not be complete."""
+    watchdog_seconds: Annotated[int, Meta(ge=5, le=3600)] = 60
+    """A worker that has events to read and commits nothing for this long ends."""
+
+    # Redis.
+    redis: str = "redis://127.0.0.1:6379/0"
+    """URL of a Redis 6.2 or newer, or a Valkey; `rediss://` for TLS. May hold a password."""
+    namespace: Annotated[str, Meta(pattern=r"^[a-z0-9_.-]{1,40}$")] = "salesfx"
+    """First part, and hash tag, of every key."""
+
+    # HTTP.
+    http_host: str = "127.0.0.1"
+    http_port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    http_token: str | None = None
+    """Bearer token asked for by whatever shows sales; needed beyond loopback."""
+    http_public: bool = False
+    """Show people's sales beyond loopback without a token."""
+
+    @property
+    def definitions(self) -> Definitions:
+        """The part of the settings that decides numbers."""
+        return Definitions(
+            timezone=self.timezone,
+            currency=self.currency,
+            rates=tuple(Rate(currency=r.currency, since=r.since, per_euro=Decimal(r.per_euro)) for r in self.rates),
+            recipient_limit=self.recipient_limit,
+            coverage_days=self.coverage_days,
+            sales_cycle_days=self.sales_cycle_days,
+            source_aliases=self.source_aliases,
+        )
+
+    def masked(self) -> dict[str, Any]:
+        """Give every setting for showing, secrets replaced by stars."""
+        shown: dict[str, Any] = msgspec.to_builtins(self)
+        for name in _SECRETS:
+            if shown[name]:
+                shown[name] = "********"
+        shown["redis"] = masked_url(self.redis)
+        return shown
+
+
+def load_settings(file: Path | None = None, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
+    """Read the settings that are in force.
+
+    Args:
+        file: The TOML file; None takes `SALESFX_CONFIG`, else `salesfx.toml` in the working directory where it exists.
+        environ: The environment, put over the file.
+        overrides: Put over both: a local server's address, an option of the command line. None is no override.
+
+    Raises:
+        SettingsError: Something in them is unknown or unusable; the message names the setting.
+
+    """
+    values = _from_file(file, environ)
+    values.update(_from_environment(environ))
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    try:
+        settings = msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"a setting is not usable: {error}. `salesfx config` shows what is in force.") from None
+    _check(settings)
+    return settings
+
+
+def masked_url(url: str) -> str:
+    """Replace the password of a URL by stars, for showing."""
+    scheme, separator, rest = url.partition("://")
+    credentials, at, host = rest.rpartition("@")
+    user = credentials.partition(":")[0]
+    return f"{scheme}{separator}{user}:********@{host}" if at else url
+
+
+def _from_file(file: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    named = file or (Path(environ["SALESFX_CONFIG"]) if environ.get("SALESFX_CONFIG") else None)
+    path = named or Path(DEFAULT_FILE)
+    if named is None and not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings in {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    names = {field.name for field in msgspec.structs.fields(Settings)} - {"rates", "source_aliases"}
+    values: dict[str, Any] = {}
+    for name in names:
+        variable = _PREFIX + name.upper()
+        secret_file = environ.get(variable + "_FILE")
+        if secret_file is not None and (name in _SECRETS or name == "redis"):
+            try:
+                values[name] = Path(secret_file).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise SettingsError(f"{variable}_FILE names {secret_file}, which cannot be read: {error.strerror}") from error
+        if variable in environ:
+            values[name] = environ[variable]
+    return values
+
+
+def _check(settings: Settings) -> None:
+    try:
+        ZoneInfo(settings.timezone)
+    except (ValueError, OSError):
+        raise SettingsError(f"timezone: there is no time zone {settings.timezone!r}; write it like Europe/Sofia") from None
+    for rate in settings.rates:
+        if rate.currency in {"EUR", "BGN"}:
+            raise SettingsError(f"rates: {rate.currency} is fixed and built in; remove its line")
+        if Decimal(rate.per_euro) == 0:
+            raise SettingsError(f"rates: {rate.currency} since {rate.since} is 0 per euro")
+    if len({(rate.currency, rate.since) for rate in settings.rates}) < len(settings.rates):
+        raise SettingsError("rates: two lines have the same currency and date")
+    if settings.kafka_security_protocol.startswith("SASL") and not (settings.kafka_username and settings.kafka_password):
+        raise SettingsError(
+            f"kafka_security_protocol is {settings.kafka_security_protocol}: set kafka_username, and SALESFX_KAFKA_PASSWORD "
+            "or SALESFX_KAFKA_PASSWORD_FILE"
+        )

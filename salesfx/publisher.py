@@ -7,7 +7,9 @@ An event is checked by the same decoder that the worker uses before it is sent, 
 idempotent producer that waits for all replicas. What Kafka did not take is raised, never dropped.
 """
 
+import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
@@ -17,7 +19,7 @@ from typing import Any, NamedTuple, Self
 import msgspec
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 
 from salesfx.decoder import decode
 from salesfx.errors import NeedsAttentionError, SalesfxError
@@ -31,7 +33,7 @@ MAX_PENDING_BYTES = 32 * 1024 * 1024
 """Bounds of what was accepted and is not acknowledged yet: kafka-python's own buffer has none. Beyond, `send` waits."""
 _SHOWN_FAILURES = 20
 _CONNECT_SECONDS = 10
-_INTERRUPTED_SECONDS = 5
+_GRACE_SECONDS = 5
 
 
 class InvalidEventError(SalesfxError):
@@ -88,6 +90,16 @@ class _Pending(NamedTuple):
     topic: str
     key: str
     size: int
+    deadline: float
+    """On the monotonic clock, in seconds."""
+
+
+class _Producer(KafkaProducer):  # type: ignore[misc]
+    """kafka-python's `close` raises, and closes nothing, where something stays undelivered; this one closes."""
+
+    def flush(self, timeout: float | None = None) -> None:
+        with contextlib.suppress(KafkaTimeoutError):
+            super().flush(timeout)
 
 
 class Publisher:
@@ -116,7 +128,8 @@ class Publisher:
             settings = msgspec.structs.replace(settings, kafka=kafka)
         self._options = kafka_python_options(settings)
         self._servers = settings.kafka
-        self._producer = self._connect(delivery_timeout)
+        self._delivery_timeout = max(delivery_timeout, 1.0)
+        self._producer: _Producer | None = self._connect()
         self._topics: frozenset[str] = frozenset()
         self._lock = threading.Lock()
         self._pending: deque[_Pending] = deque()
@@ -189,7 +202,6 @@ class Publisher:
             DeliveryError: Some of it was not acknowledged in time. Raised once; the publisher can be used on.
 
         """
-        self._producer.flush()
         with self._lock:
             while self._pending:
                 self._settle_oldest()
@@ -209,7 +221,7 @@ class Publisher:
         try:
             self.flush()
         finally:
-            self._producer.close(timeout=_INTERRUPTED_SECONDS)
+            self._disconnect(_GRACE_SECONDS)
 
     def __enter__(self) -> Self:
         return self
@@ -226,12 +238,12 @@ class Publisher:
                 error.add_note(str(undelivered))
         else:  # Ctrl-C and the like: not a minute more for a Kafka that may be away
             self._closed = True
-            self._producer.close(timeout=_INTERRUPTED_SECONDS)
+            self._disconnect(_GRACE_SECONDS)
 
-    def _connect(self, delivery_timeout: float) -> KafkaProducer:
-        milliseconds = int(max(delivery_timeout, 1) * 1000)
+    def _connect(self) -> _Producer:
+        milliseconds = int(self._delivery_timeout * 1000)
         try:
-            return KafkaProducer(
+            return _Producer(
                 **self._options,
                 acks="all",
                 enable_idempotence=True,
@@ -281,20 +293,45 @@ class Publisher:
     def _settle_oldest(self) -> None:
         pending = self._pending.popleft()
         self._pending_bytes -= pending.size
+        self._settle(pending, pending.deadline)
+        if not pending.future.is_done:
+            self._give_up()
+
+    def _settle(self, pending: _Pending, deadline: float) -> None:
         try:
-            # The producer fails it within the delivery timeout; no timeout of ours, or it would be given up twice.
-            pending.future.get()
+            pending.future.get(timeout=max(deadline - time.monotonic(), 0))
         except KafkaError as error:
             self._note_failure(pending.topic, pending.key, error)
 
+    def _give_up(self) -> None:
+        """Let go of a producer that neither delivers nor fails in time; the next event gets a new one.
+
+        kafka-python 3.0 expires nothing while an idempotent producer waits for its id: with Kafka away, its own timeout
+        never comes, and its `flush` waits until Kafka is back.
+        """
+        self._disconnect(0)
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for pending in self._pending:
+            self._settle(pending, deadline)
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    def _disconnect(self, grace: float) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close(timeout=grace)
+
     def _hand_over(self, topic: str, key: str, value: bytes, headers: list[tuple[str, bytes]], size: int) -> None:
+        if self._producer is None:
+            self._producer = self._connect()
         try:
             future = self._producer.send(topic, key=key.encode(), value=value, headers=headers)
         except KafkaError as error:
             self._note_failure(topic, key, error)
             self._raise_failures()
         else:
-            self._pending.append(_Pending(future, topic, key, size))
+            deadline = time.monotonic() + self._delivery_timeout
+            self._pending.append(_Pending(future, topic, key, size, deadline))
             self._pending_bytes += size
 
     def _note_failure(self, topic: str, key: str, error: KafkaError) -> None:

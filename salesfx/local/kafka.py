@@ -37,9 +37,13 @@ group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
 # The log is the source of truth.
 log.retention.ms=-1
-# To the disk every second, as Redis does it. The scheduler's interval is how often Kafka looks; by default, never.
+# To the disk every second, as Redis does it. Kafka looks for what is due at the scheduler's interval, by default never,
+# and only after the initial delay, by default 30 s.
 log.flush.interval.ms=1000
 log.flush.scheduler.interval.ms=250
+log.initial.task.delay.ms=0
+# Idle, it would otherwise write and sync a record of nothing twice a second.
+metadata.max.idle.interval.ms=0
 """
 
 

@@ -81,6 +81,12 @@ def _started_linux(pid: int) -> str | None:
     return None if state in "ZX" else f"{boot}:{fields[18]}"
 
 
+def _dying_with_us(command: list[str]) -> list[str]:
+    if sys.platform != "linux":
+        return command  # elsewhere the next start stops what was left behind
+    return [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *command]
+
+
 class Child:
     """A server process of ours, in a session of its own: Ctrl-C in the terminal does not reach it.
 
@@ -102,13 +108,10 @@ class Child:
             raise self._error
 
     def _run(self) -> None:
-        command = self._command
-        if sys.platform == "linux":
-            command = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *command]
         try:
             with self._log.open("ab") as log:
                 process = subprocess.Popen(
-                    command,
+                    _dying_with_us(self._command),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

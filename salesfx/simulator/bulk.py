@@ -28,9 +28,9 @@ def load(seed: int, count: int) -> Iterator[tuple[str, bytes, bytes]]:
     """Yield exactly `count` events as (topic, key, JSON in UTF-8), in the order and disorder of publishing.
 
     The key is the entity's id. The mix is that of `simulate` from the first event on, which means that some of the first
-    quotes and deals belong to leads that are older than the load. The dates are from early 2023 to early 2025. After every 20,000
-    events they begin again, with ids of their own: entities of different rounds have nothing to do with each other. The
-    load of a smaller `count` is the beginning of that of a larger one.
+    quotes and deals belong to leads that are older than the load. The dates are those of 2023 and 2024, roughly; after
+    every 20,000 events they begin again, with ids of their own: entities of different rounds have nothing to do with each
+    other. The load of a smaller `count` is the beginning of that of a larger one.
     """
     return islice(_rounds(seed), max(count, 0))
 

@@ -28,15 +28,16 @@ from .rhythm import (
 from .team import Salesperson, Team
 
 _NEEDS = (
-    *("crm for the field team", "stock in two warehouses", "reporting for the board", "invoices by e-mail"),
-    *(
-        "replace the old telephony",
-        "service desk",
-        "onboarding of new staff",
-        "online shop",
-        "GDPR archive",
-        "fleet tracking",
-    ),
+    "crm for the field team",
+    "fleet tracking",
+    "GDPR archive",
+    "invoices by e-mail",
+    "onboarding of new staff",
+    "online shop",
+    "replace the old telephony",
+    "reporting for the board",
+    "service desk",
+    "stock in two warehouses",
 )
 _MAILING = "our autumn and spring offers"
 _EURO_IN_BULGARIA = date(2026, 1, 1).toordinal()
@@ -52,7 +53,7 @@ _TROUBLESOME_LEADS = 0.042
 _LEAD_TROUBLES = deck((("source", 32), ("salesperson", 30), ("twin", 28), ("account", 10)))
 _QUOTE_TROUBLES = deck((("amount", 5), ("withdrawn", 3), ("salesperson", 2), ("lead", 2)))
 _DEAL_TROUBLES = deck((("amount", 5), ("salesperson", 3), ("lead", 2), ("withdrawn", 1)))
-_NEXT_PURCHASES = deck((("none", 45), ("expansion", 38), ("returning", 17)))
+_NEXT_PURCHASES = deck((("none", 48), ("expansion", 35), ("returning", 17)))
 _WAYS_TO_BUY_AGAIN = deck((("deal", 45), ("lead", 30), ("quote", 25)))
 
 
@@ -187,7 +188,7 @@ class Stories:
             prospect.amount = int(prospect.amount * dice.between(0.78, 1.12))
             self._quote(prospect, last)
         # Some never answer.
-        if dice.chance(0.75):
+        if dice.chance(0.7):
             self._close(prospect, office_moment(dice, local_day(last) + 1 + int(dice.skewed(14))))
         return sent
 
@@ -316,7 +317,7 @@ class Stories:
     def _trouble_with_deal(self, prospect: _Prospect, event: Event, recorded: int, *, won: bool) -> bool:
         """Re-open, correct or withdraw a few deals; return whether the outcome stays as it was."""
         dice = self._dice
-        if dice.chance(0.02 if won else 0.09):
+        if dice.chance(0.02 if won else 0.08):
             self._reopen(prospect, event, recorded)
             return False
         if not dice.chance(0.05):
@@ -354,7 +355,7 @@ class Stories:
     # Customers
 
     def _plan_call(self, prospect: _Prospect, day: int, ends: int) -> None:
-        """Plan whether and when the customer buys again: while under contract, or more than a year later and after its end."""
+        """Plan whether the customer buys again: under contract, or after its end and more than a year later."""
         if prospect.account is None:
             return
         dice = self._dice
@@ -391,7 +392,7 @@ class Stories:
     # What they share
 
     def _money(self, amount: int, day: int, like: Event | None = None) -> Event:
-        """Write the amount (cents of a euro) as the CRM does: in euro, or in leva (as `like` did) while there were any."""
+        """Write the amount (cents of a euro) as the CRM does: in euro, or in leva (as in `like`) before 2026."""
         leva = day < _EURO_IN_BULGARIA and self._dice.chance(0.14) if like is None else like.get("currency") == "BGN"
         if leva:
             amount = amount * 195583 // 100000

@@ -5,7 +5,6 @@ is also given a set-up with its fault put in, which it must find.
 """
 
 import copy
-import importlib.resources
 import importlib.util
 import json
 import os
@@ -74,33 +73,33 @@ def wrong_commands(setup: Setup) -> Iterator[str]:
             yield f"{name}: there is no `salesfx {command}`"
             continue
         try:
-            known.make_context(command, list(arguments), resilient_parsing=False)
+            known.make_context(command, list(arguments))
         except click.ClickException as error:
             yield f"{name}: `salesfx {' '.join(service['command'])}`: {error.format_message()}"
 
 
 def wrong_paths(setup: Setup) -> Iterator[str]:
-    """Find files mounted from the host that are not there, and files expected in a container that nothing puts there."""
+    """Find what is mounted, or put on a network, and does not exist."""
     for name, secret in setup["secrets"].items():
         if secret["file"] != f"./{SECRETS}{name}":
             yield f"secret {name}: {secret['file']} is not what deploy/make-secrets.sh makes"
     for name, service in setup["services"].items():
-        inside = {f"/run/secrets/{secret}" for secret in service.get("secrets", [])}
-        for source, target in mounts(service):
-            inside.add(target)
-            if source.startswith("./") and not (ROOT / source).exists():
+        for source, _ in mounts(service):
+            if not (ROOT / source).exists() if source.startswith("./") else source not in setup["volumes"]:
                 yield f"{name}: {source} does not exist"
-            if not source.startswith("./") and source not in setup["volumes"]:
-                yield f"{name}: {source} is not among the volumes"
-        for secret in service.get("secrets", []):
-            if secret not in setup["secrets"]:
-                yield f"{name}: {secret} is not among the secrets"
+        for kind in ("secrets", "networks"):
+            for missing in set(service.get(kind, [])) - set(setup[kind]):
+                yield f"{name}: {missing} is not among the {kind}"
+
+
+def wrong_files(setup: Setup) -> Iterator[str]:
+    """Find variables that name a file which nothing puts into the container."""
+    for name, service in setup["services"].items():
+        inside = {f"/run/secrets/{secret}" for secret in service.get("secrets", [])}
+        inside |= {target for _, target in mounts(service)}
         for variable, value in service.get("environment", {}).items():
             if (variable.endswith("_FILE") or variable == "SALESFX_CONFIG") and value not in inside:
                 yield f"{name}: {variable} names {value}, which is not in the container"
-        for network in service["networks"]:
-            if network not in setup["networks"]:
-                yield f"{name}: {network} is not among the networks"
 
 
 def unpinned_images(setup: Setup) -> Iterator[str]:
@@ -185,6 +184,7 @@ CHECKS = [
     wrong_variables,
     wrong_commands,
     wrong_paths,
+    wrong_files,
     unpinned_images,
     open_ports,
     unwatched,
@@ -195,6 +195,7 @@ CHECKS = [
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_the_setup_has_no_fault(check: Callable[[Setup], Iterator[str]], shipped: Setup) -> None:
+    """What is shipped passes every check."""
     assert list(check(shipped)) == []
 
 
@@ -206,9 +207,9 @@ def test_the_setup_has_no_fault(check: Callable[[Setup], Iterator[str]], shipped
         (wrong_commands, "worker.command", ["work"]),
         (wrong_commands, "serve.command", ["serve", "--no-such-option"]),
         (wrong_paths, "worker.volumes", ["./deploy/sales.toml:/etc/salesfx/salesfx.toml:ro"]),
-        (wrong_paths, "worker.volumes", ["./deploy/salesfx.toml:/etc/salesfx.toml:ro"]),
+        (wrong_files, "worker.volumes", ["./deploy/salesfx.toml:/etc/salesfx.toml:ro"]),
         (wrong_paths, "redis.volumes", ["rediss:/data"]),
-        (wrong_paths, "serve.secrets", ["redis_url"]),
+        (wrong_files, "serve.secrets", ["redis_url"]),
         (wrong_paths, "grafana.secrets", ["grafana_password"]),
         (wrong_paths, "grafana.networks", ["metric"]),
         (unpinned_images, "redis.image", "redis:latest"),
@@ -236,6 +237,7 @@ def test_the_setup_has_no_fault(check: Callable[[Setup], Iterator[str]], shipped
     ],
 )
 def test_a_fault_is_found(check: Callable[[Setup], Iterator[str]], path: str, value: object, shipped: Setup) -> None:
+    """Each check finds its fault when it is put in."""
     broken = copy.deepcopy(shipped)
     *way, last = path.split(".")
     place = broken["services"]
@@ -250,6 +252,7 @@ def test_a_fault_is_found(check: Callable[[Setup], Iterator[str]], path: str, va
 
 @pytest.mark.parametrize("name", ["worker", "serve"])
 def test_the_settings_can_be_loaded(name: str, shipped: Setup, secrets: Path) -> None:
+    """Both processes start with the variables, files and secrets they are given, and agree on what the numbers mean."""
     service = shipped["services"][name]
     files = {target: str(ROOT / source) for source, target in mounts(service)}
     files |= {f"/run/secrets/{secret}": str(secrets / secret) for secret in service["secrets"]}
@@ -265,6 +268,7 @@ def test_the_settings_can_be_loaded(name: str, shipped: Setup, secrets: Path) ->
 
 
 def test_each_secret_is_made_and_no_other(shipped: Setup, secrets: Path) -> None:
+    """The documented command makes what Compose mounts, readable in containers and closed on the host."""
     assert {file.name for file in secrets.iterdir()} == set(shipped["secrets"])
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
     for file in secrets.iterdir():
@@ -273,6 +277,7 @@ def test_each_secret_is_made_and_no_other(shipped: Setup, secrets: Path) -> None
 
 
 def test_the_secrets_stay_out_of_the_image_and_of_git() -> None:
+    """Neither `docker build` nor `git add` takes the secrets along."""
     assert (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()[1] == "*"
     assert f"/{SECRETS}" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
 
@@ -285,12 +290,16 @@ def run_redis_script(tmp_path: Path, url: str, *arguments: str) -> subprocess.Co
         (programs / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
         (programs / name).chmod(0o755)
     (tmp_path / "redis_url").write_text(url + "\n", encoding="utf-8")
-    environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "REDIS_URL_FILE": str(tmp_path / "redis_url")}
-    script = ["sh", ROOT / "deploy/redis/redis.sh", *arguments]
+    environment = os.environ | {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "REDIS_URL_FILE": str(tmp_path / "redis_url"),
+    }
+    script = ["sh", str(ROOT / "deploy/redis/redis.sh"), *arguments]
     return subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_redis_asks_for_the_password_that_salesfx_has(tmp_path: Path, secrets: Path) -> None:
+    """The server gets the password in the URL, and not on its command line."""
     url = (secrets / "redis_url").read_text(encoding="utf-8").strip()
     password = url.removeprefix("redis://:").partition("@")[0]
 
@@ -305,6 +314,7 @@ def test_redis_asks_for_the_password_that_salesfx_has(tmp_path: Path, secrets: P
     "url", ["", "redis://redis:6379/0", "redis://:@redis:6379/0", "redis://:two words@redis", "redis://:%41@redis"]
 )
 def test_redis_does_not_start_without_a_usable_password(tmp_path: Path, url: str) -> None:
+    """A URL that would leave the server open is refused."""
     done = run_redis_script(tmp_path, url, "start")
 
     assert (done.returncode, done.stdout) == (2, "")
@@ -313,6 +323,7 @@ def test_redis_does_not_start_without_a_usable_password(tmp_path: Path, url: str
 
 @pytest.mark.parametrize(("password", "healthy"), [("PONG", True), ("NOAUTH", False)])
 def test_redis_is_healthy_when_it_answers_with_pong(tmp_path: Path, password: str, healthy: bool) -> None:
+    """An answer that is an error is not health, though the client ends with 0."""
     # The client that stands in answers with the password it was given.
     assert (run_redis_script(tmp_path, f"redis://:{password}@redis:6379/0", "check").returncode == 0) is healthy
 
@@ -321,6 +332,7 @@ def test_redis_is_healthy_when_it_answers_with_pong(tmp_path: Path, password: st
 
 
 def test_prometheus_scrapes_serve_with_its_token(shipped: Setup) -> None:
+    """Address, port and token are the ones `serve` has."""
     config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
     (job,) = (job for job in config["scrape_configs"] if job["job_name"] == "salesfx")
     prometheus, serve = shipped["services"]["prometheus"], shipped["services"]["serve"]
@@ -335,6 +347,7 @@ def test_prometheus_scrapes_serve_with_its_token(shipped: Setup) -> None:
 
 
 def test_promtool_accepts_the_configuration(tmp_path: Path, secrets: Path) -> None:
+    """Prometheus's own tool reads the configuration."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian: in the package prometheus)")
@@ -350,6 +363,7 @@ def test_promtool_accepts_the_configuration(tmp_path: Path, secrets: Path) -> No
 
 
 def test_grafana_has_prometheus_as_its_data_source(shipped: Setup) -> None:
+    """The data source that is provisioned is the Prometheus beside it."""
     folder = ROOT / "deploy/grafana/provisioning/datasources"
     grafana, prometheus = shipped["services"]["grafana"], shipped["services"]["prometheus"]
     (source,) = yaml.safe_load((folder / "prometheus.yml").read_text(encoding="utf-8"))["datasources"]
@@ -364,10 +378,13 @@ def test_grafana_has_prometheus_as_its_data_source(shipped: Setup) -> None:
 
 
 def test_the_setup_follows_the_schema_of_compose(shipped: Setup) -> None:
-    if importlib.util.find_spec("check_jsonschema") is None:
+    """No key is misspelt: the specification's own schema refuses that."""
+    # Only a file of that package is wanted: it is found, not imported.
+    package = importlib.util.find_spec("check_jsonschema")
+    if package is None or package.origin is None:
         pytest.skip("the schema comes with the package check-jsonschema, which is not installed")
-    schemas = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
-    schema = json.loads((schemas / "compose-spec.json").read_text(encoding="utf-8"))
+    schema_file = Path(package.origin).parent / "builtin_schemas/vendor/compose-spec.json"
+    schema = json.loads(schema_file.read_text(encoding="utf-8"))
     validator = jsonschema.validators.validator_for(schema)(schema)
 
     assert [error.message for error in validator.iter_errors(shipped)] == []
@@ -377,10 +394,11 @@ def test_the_setup_follows_the_schema_of_compose(shipped: Setup) -> None:
 
 
 def test_docker_compose_accepts_the_setup() -> None:
+    """Compose itself reads the set-up, where it is installed."""
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
         pytest.skip("docker compose is not installed")
-    command = [docker, "compose", "--project-directory", ROOT, "config", "--quiet"]
+    command = [docker, "compose", "--project-directory", str(ROOT), "config", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -421,6 +439,7 @@ def faults_of_image(text: str, ignore: str) -> Iterator[str]:
 
 
 def test_the_image_has_no_fault() -> None:
+    """The Dockerfile that is shipped passes."""
     assert list(faults_of_image(*image_files())) == []
 
 
@@ -436,17 +455,20 @@ def test_the_image_has_no_fault() -> None:
     ],
 )
 def test_a_fault_of_the_image_is_found(old: str, new: str) -> None:
+    """Each fault of a Dockerfile is found when it is put in."""
     text, ignore = image_files()
     assert old in text
     assert list(faults_of_image(text.replace(old, new), ignore)) != []
 
 
 def test_a_file_that_is_kept_out_of_the_image_is_found() -> None:
+    """A copied file that .dockerignore keeps out is found."""
     text, ignore = image_files()
     assert list(faults_of_image(text, ignore.replace("!streams\n", ""))) == ["streams is kept out by .dockerignore"]
 
 
 def test_the_image_holds_the_packages_of_the_wheel() -> None:
+    """What the wheel is built from is copied, and nothing else."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     needed = {
         "pyproject.toml",

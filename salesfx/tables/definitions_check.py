@@ -1,0 +1,28 @@
+"""Whether a store's tables may be added to under the definitions in force."""
+
+from salesfx.definitions import Definitions, differences, only_adds_rates
+from salesfx.tables.store import DefinitionsChangedError
+
+
+def may_upgrade(stored: bytes, ours: Definitions) -> bool:
+    """Tell whether the stored definitions are to be replaced by ours; False where they are the same.
+
+    Raises:
+        DefinitionsChangedError: Ours mean something else.
+
+    """
+    if stored == ours.canonical():
+        return False
+    if only_adds_rates(stored, ours.canonical()):
+        return True
+    raise definitions_changed(stored, ours)
+
+
+def definitions_changed(stored: bytes, ours: Definitions) -> DefinitionsChangedError:
+    """Say what changed and what to do."""
+    changes = "; ".join(differences(stored, ours.canonical())) or "their fingerprint"
+    return DefinitionsChangedError(
+        f"the definitions have changed since the tables were made: {changes}. Tables of different meanings are never "
+        "mixed. Put the settings back, or set `namespace` to a new name: its tables are then made from Kafka's log from "
+        "the beginning, beside the old ones."
+    )

@@ -1,0 +1,138 @@
+"""The tables in memory: the twin of the Redis ones, for tests and for trying things without a server."""
+
+import os
+from collections.abc import Collection, Mapping
+
+from salesfx.definitions import Definitions
+from salesfx.tables.definitions_check import may_upgrade
+from salesfx.tables.layout import FIRST_GENERATION, MONTH, VERSION_BYTES, by_table, partition_field
+from salesfx.tables.store import (
+    Answer,
+    Commit,
+    Committed,
+    Conflict,
+    Elsewhere,
+    OtherDefinitions,
+    Snapshot,
+    Versioned,
+)
+
+
+class MemoryTables:
+    """See `salesfx.tables.store.Tables` for what each method does. Several clients may share one by `client`."""
+
+    def __init__(self) -> None:
+        self.data = MemoryData()
+        self._fingerprint = ""
+
+    def client(self) -> "MemoryTables":
+        """Give another client of the same tables."""
+        other = MemoryTables()
+        other.data = self.data
+        return other
+
+    async def open(self, definitions: Definitions) -> None:
+        """Make the tables ready for commits under these definitions, creating them where there are none."""
+        if self.data.definitions is None or may_upgrade(self.data.definitions, definitions):
+            self.data.definitions, self.data.fingerprint = definitions.canonical(), definitions.fingerprint
+        self._fingerprint = definitions.fingerprint
+
+    async def load(self, refs: Collection[str]) -> Versioned:
+        """Read records with their versions."""
+        return {ref: self.data.records.get(ref) for ref in refs}
+
+    async def commit(self, commit: Commit) -> Answer:
+        """Apply a batch, once."""
+        data, field = self.data, partition_field(commit.topic, commit.partition)
+        stored = data.offsets.get(field)
+        if data.fingerprint is None or stored is None:
+            return Elsewhere(None)
+        if data.fingerprint != self._fingerprint:
+            return OtherDefinitions(data.fingerprint)
+        if stored != commit.before:
+            return Elsewhere(stored)
+        conflicts = [
+            ref for ref, version in commit.seen.items() if (data.records.get(ref) or b"")[:VERSION_BYTES] != version
+        ]
+        if conflicts:
+            return Conflict(conflicts)
+        self._apply(commit)
+        data.offsets[field] = commit.after
+        return Committed()
+
+    def _apply(self, commit: Commit) -> None:
+        data, version = self.data, os.urandom(VERSION_BYTES)
+        for ref, content in commit.writes.items():
+            if content is None:
+                data.records.pop(ref, None)
+            else:
+                data.records[ref] = version + content
+        for name, increments in by_table(commit.cells).items():
+            _add(data.tables.setdefault(name, {}), increments)
+            if not data.tables[name]:
+                del data.tables[name]
+        for field, number in commit.counters.items():
+            data.counters[field] = data.counters.get(field, 0) + number
+        data.marks.update(commit.marks)
+
+    async def offsets(self) -> dict[str, int]:
+        """Read the stored offsets."""
+        return dict(self.data.offsets)
+
+    async def start_at(self, topic: str, partition: int, offset: int) -> int:
+        """Store a partition's first offset where none is stored, and give the one that is."""
+        return self.data.offsets.setdefault(partition_field(topic, partition), offset)
+
+    async def log_identity(self, ours: Mapping[str, str]) -> dict[str, str]:
+        """Store ids of Kafka's cluster and topics where none are stored, and give those that are."""
+        self.data.log = {**ours, **self.data.log}
+        return dict(self.data.log)
+
+    async def snapshot(self, tables: Collection[str] = ()) -> Snapshot | None:
+        """Read tables and everything beside them, atomically."""
+        data = self.data
+        if data.definitions is None or data.fingerprint is None:
+            return None
+        return Snapshot(
+            generation=FIRST_GENERATION,
+            fingerprint=data.fingerprint,
+            definitions=data.definitions,
+            months=sorted(name.removeprefix(MONTH) for name in data.tables if name.startswith(MONTH)),
+            tables={name: dict(data.tables.get(name, {})) for name in tables},
+            offsets=dict(data.offsets),
+            counters=dict(data.counters),
+            marks=dict(data.marks),
+        )
+
+    async def check(self) -> None:
+        """Nothing in memory is evicted."""
+
+    async def close(self) -> None:
+        """There is nothing to give back."""
+
+
+class MemoryData:
+    """What a Redis would hold."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Lose everything, like FLUSHALL."""
+        self.definitions: bytes | None = None
+        self.fingerprint: str | None = None
+        self.log: dict[str, str] = {}
+        self.offsets: dict[str, int] = {}
+        self.records: dict[str, bytes] = {}
+        self.tables: dict[str, dict[str, int]] = {}
+        self.counters: dict[str, int] = {}
+        self.marks: dict[str, str] = {}
+
+
+def _add(table: dict[str, int], increments: Mapping[str, int]) -> None:
+    for field, number in increments.items():
+        total = table.get(field, 0) + number
+        if total:
+            table[field] = total
+        else:
+            table.pop(field, None)

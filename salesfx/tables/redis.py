@@ -1,0 +1,219 @@
+"""The tables in a real Redis or Valkey."""
+
+import os
+from collections.abc import Collection, Mapping
+from importlib import resources
+from typing import Any
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import WatchError
+
+from salesfx.definitions import Definitions
+from salesfx.tables.definitions_check import may_upgrade
+from salesfx.tables.layout import (
+    FIRST_GENERATION,
+    MONTH,
+    VERSION_BYTES,
+    Layout,
+    by_table,
+    current_key,
+    partition_field,
+)
+from salesfx.tables.store import (
+    Answer,
+    Commit,
+    Committed,
+    Conflict,
+    Elsewhere,
+    OtherDefinitions,
+    Snapshot,
+    StoreUnfitError,
+    Versioned,
+)
+
+SCRIPT = resources.files("salesfx.tables").joinpath("commit.lua").read_text(encoding="utf-8")
+OLDEST_REDIS = (6, 2)
+_CHUNK = 4000
+"""Keys read by one command, so that no command holds the server up for long."""
+_ATTEMPTS = 3
+
+
+def connect(url: str, timeout: float = 5.0) -> "redis.asyncio.Redis[bytes]":
+    """Make a client; nothing is sent before its first command.
+
+    Args:
+        url: redis:// or rediss://, with the password where there is one.
+        timeout: Seconds to wait for an answer, or for a connection.
+
+    """
+    client: redis.asyncio.Redis[bytes] = redis.asyncio.Redis.from_url(
+        url,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        health_check_interval=30,
+        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), 2),
+    )
+    return client
+
+
+class RedisTables:
+    """The tables of one namespace; see `salesfx.tables.store.Tables` for what each method does."""
+
+    def __init__(self, client: "redis.asyncio.Redis[bytes]", namespace: str = "salesfx") -> None:
+        self._redis = client
+        self._namespace = namespace
+        self._current = current_key(namespace)
+        self._layout = Layout(namespace, FIRST_GENERATION)
+        self._fingerprint = ""
+        self._script = client.register_script(SCRIPT)
+
+    async def open(self, definitions: Definitions) -> None:
+        """Make the tables ready for commits under these definitions, creating them where there are none."""
+        await self._redis.setnx(self._current, FIRST_GENERATION)
+        self._layout = Layout(self._namespace, (await self._redis.get(self._current) or b"").decode())
+        meta = self._layout.meta
+        for attempt in range(1, _ATTEMPTS + 1):
+            async with self._redis.pipeline(transaction=True) as pipe:
+                await pipe.watch(meta)
+                stored = await pipe.hget(meta, "definitions")
+                if stored is not None and not may_upgrade(stored, definitions):
+                    break
+                pipe.multi()
+                pipe.hset(
+                    meta,
+                    mapping={"definitions": definitions.canonical(), "fingerprint": definitions.fingerprint},
+                )
+                try:
+                    await pipe.execute()
+                    break
+                except WatchError:
+                    if attempt == _ATTEMPTS:
+                        raise
+        self._fingerprint = definitions.fingerprint
+
+    async def load(self, refs: Collection[str]) -> Versioned:
+        """Read records with their versions."""
+        wanted = list(refs)
+        found: Versioned = {}
+        for start in range(0, len(wanted), _CHUNK):
+            chunk = wanted[start : start + _CHUNK]
+            found.update(zip(chunk, await self._redis.mget([self._layout.record(ref) for ref in chunk]), strict=True))
+        return found
+
+    async def commit(self, commit: Commit) -> Answer:
+        """Apply a batch, once."""
+        tables = by_table(commit.cells)
+        names = list(tables)
+        refs = [*commit.writes, *(ref for ref in commit.seen if ref not in commit.writes)]
+        layout, version = self._layout, os.urandom(VERSION_BYTES)
+        keys = [layout.meta, layout.offsets, layout.counters, layout.marks, layout.months]
+        keys += [layout.table(name) for name in names]
+        keys += [layout.record(ref) for ref in refs]
+        arguments: list[Any] = [
+            self._fingerprint,
+            partition_field(commit.topic, commit.partition),
+            commit.before,
+            commit.after,
+            len(names),
+            len(refs),
+            len(commit.writes),
+            len(commit.counters),
+            len(commit.marks),
+        ]
+        arguments += [name.removeprefix(MONTH) if name.startswith(MONTH) else "" for name in names]
+        arguments += [commit.seen[ref] for ref in refs]
+        arguments += [b"" if content is None else version + content for content in commit.writes.values()]
+        for pair in (*commit.counters.items(), *commit.marks.items()):
+            arguments += pair
+        for index, name in enumerate(names, 1):
+            for field, number in tables[name].items():
+                arguments += (index, field, number)
+        return self._answer(await self._script(keys=keys, args=arguments), refs)
+
+    @staticmethod
+    def _answer(answer: list[Any], refs: list[str]) -> Answer:
+        match answer:
+            case [b"OK", _]:
+                return Committed()
+            case [b"CONFLICT", _, *places]:
+                return Conflict([refs[place - 1] for place in places])
+            case [b"SEEK", stored]:
+                return Elsewhere(int(stored) if stored else None)
+            case [b"DEFINITIONS", fingerprint]:
+                return OtherDefinitions(fingerprint.decode())
+        raise AssertionError(f"commit.lua answered {answer!r}")
+
+    async def offsets(self) -> dict[str, int]:
+        """Read the stored offsets."""
+        stored = await self._redis.hgetall(self._layout.offsets)
+        return {field.decode(): int(offset) for field, offset in stored.items()}
+
+    async def start_at(self, topic: str, partition: int, offset: int) -> int:
+        """Store a partition's first offset where none is stored, and give the one that is."""
+        field = partition_field(topic, partition)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hsetnx(self._layout.offsets, field, str(offset))
+            pipe.hget(self._layout.offsets, field)
+            _, stored = await pipe.execute()
+        return int(stored)
+
+    async def log_identity(self, ours: Mapping[str, str]) -> dict[str, str]:
+        """Store ids of Kafka's cluster and topics where none are stored, and give those that are."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            for name, identity in ours.items():
+                pipe.hsetnx(self._layout.log, name, identity)
+            pipe.hgetall(self._layout.log)
+            *_, stored = await pipe.execute()
+        return {name.decode(): identity.decode() for name, identity in stored.items()}
+
+    async def snapshot(self, tables: Collection[str] = ()) -> Snapshot | None:
+        """Read tables and everything beside them, atomically."""
+        while True:
+            generation = await self._redis.get(self._current)
+            if generation is None:
+                return None
+            layout = Layout(self._namespace, generation.decode())
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.get(self._current)
+                pipe.smembers(layout.months)
+                for key in (layout.meta, layout.offsets, layout.counters, layout.marks, *map(layout.table, tables)):
+                    pipe.hgetall(key)
+                still, months, meta, offsets, counters, marks, *found = await pipe.execute()
+            if still != generation:
+                continue
+            if not meta:
+                return None
+            return Snapshot(
+                generation=layout.generation,
+                fingerprint=meta[b"fingerprint"].decode(),
+                definitions=meta[b"definitions"],
+                months=sorted(month.decode() for month in months),
+                tables={name: _integers(table) for name, table in zip(tables, found, strict=True)},
+                offsets=_integers(offsets),
+                counters=_integers(counters),
+                marks={name.decode(): mark.decode() for name, mark in marks.items()},
+            )
+
+    async def check(self) -> None:
+        """Refuse a Redis that is too old, or that may evict records."""
+        info = await self._redis.info("server")
+        version = str(info["redis_version"])
+        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
+            raise StoreUnfitError(f"this is Redis {version}; salesfx needs 6.2 or newer, or Valkey")
+        policy = (await self._redis.info("memory")).get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            raise StoreUnfitError(
+                f"Redis is set to maxmemory-policy {policy}: it would drop records when memory is short, and the tables "
+                "would be wrong without a word. Set `maxmemory-policy noeviction` (CONFIG SET maxmemory-policy noeviction, "
+                "and in its configuration file), then start again."
+            )
+
+    async def close(self) -> None:
+        """Give back its connections."""
+        await self._redis.aclose()
+
+
+def _integers(table: Mapping[bytes, bytes]) -> dict[str, int]:
+    return {field.decode(): int(number) for field, number in table.items()}

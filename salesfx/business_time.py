@@ -11,7 +11,10 @@ from zoneinfo import ZoneInfo
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_RFC3339 = re.compile(r"(\d{4})-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+# Hours and minutes are bounded here: some versions of Python read 24:00 and an offset of +01:99.
+_RFC3339 = re.compile(
+    r"(\d{4})-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):[0-5]\d:\d\d(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
+)
 _DATE = re.compile(r"(\d{4})-\d\d-\d\d", re.ASCII)
 _QUARTER_HOUR = 900_000_000
 """Offsets of time zones since 1972 are multiples of a quarter of an hour, so within one the local hour is one."""

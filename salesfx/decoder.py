@@ -4,6 +4,7 @@ The reader is tolerant: unknown fields are ignored, null and blank are the same 
 what it does read, and says which field is wrong and why.
 """
 
+import re
 import types
 import typing
 import unicodedata
@@ -24,6 +25,7 @@ from salesfx.events import (
     MAX_INTEGER,
     MAX_MESSAGE,
     MAX_NAME,
+    MAX_NESTING,
     CrmEvent,
     DealClosed,
     LeadCreated,
@@ -41,7 +43,7 @@ from salesfx.lead import (
     QuoteFacts,
     Standing,
 )
-from salesfx.money import parse_amount
+from salesfx.money import parse_amount, parse_number
 from salesfx.refusal import Reason, Refused
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -69,6 +71,9 @@ class Event(msgspec.Struct, gc=False):
 _Parsed = TypeVar("_Parsed")
 REF_PREFIX = {LeadCreated.topic: LEAD, QuoteSent.topic: QUOTE, DealClosed.topic: DEAL}
 _RAW_ABSENT = msgspec.Raw(b"")
+_ALWAYS_FITS = 18
+"""Digits of an integer that is surely below 2^63."""
+_ABSENT = frozenset((b"", b"null"))
 
 
 def decode(topic: str, value: bytes | None, headers: Headers = (), partition: int = 0, offset: int = 0) -> Event:
@@ -93,7 +98,7 @@ def decode(topic: str, value: bytes | None, headers: Headers = (), partition: in
     wire = reader.parse(value)
     if headers and any(name == "ce_specversion" for name, _ in headers):
         cloudevents.fill_from_headers(wire, headers)
-    elif wire.specversion is not None:
+    elif _present(wire.specversion):
         envelope = wire
         wire = reader.parse(cloudevents.data_of(envelope))
         cloudevents.fill(wire, envelope.id, envelope.time)
@@ -111,7 +116,8 @@ def normalise_name(text: str | None, field: str) -> str | None:
         return None
     text = text.strip()
     if not (text.isascii() and text.isprintable()):
-        text = unicodedata.normalize("NFC", text)
+        # NFC takes seconds for a message full of accents, and no character of it is made of more than four.
+        text = unicodedata.normalize("NFC", text) if len(text) <= 4 * MAX_NAME else text
         _refuse_control_characters(text, field)
     if len(text) > MAX_NAME:
         raise Refused(Reason.INVALID_FIELD, f"{field}: has {len(text)} characters; at most {MAX_NAME} are allowed")
@@ -147,8 +153,8 @@ def _event(reader: "_Reader", wire: Any, partition: int, offset: int) -> Event:
 
 def _lead_facts(wire: Any, _standing: Standing, _key: str) -> LeadFacts:
     return LeadFacts(
-        normalise_name(wire.source, "source"),
-        normalise_name(wire.salesperson, "salesperson"),
+        normalise_name(_text(wire.source, "source"), "source"),
+        normalise_name(_text(wire.salesperson, "salesperson"), "salesperson"),
         _id(wire.account_id, "account_id"),
     )
 
@@ -162,7 +168,7 @@ def _quote_facts(wire: Any, standing: Standing, key: str) -> QuoteFacts:
         standing.occurred_at,
         lead_id,
         _id(wire.account_id, "account_id"),
-        normalise_name(wire.salesperson, "salesperson"),
+        normalise_name(_text(wire.salesperson, "salesperson"), "salesperson"),
         _amount(wire.amount),
         _currency(wire.currency),
         need[:KEPT_NEED] or None,
@@ -186,7 +192,7 @@ def _deal_facts(wire: Any, standing: Standing, key: str) -> DealFacts:
         standing.occurred_at,
         lead_id,
         _id(wire.account_id, "account_id"),
-        normalise_name(wire.salesperson, "salesperson"),
+        normalise_name(_text(wire.salesperson, "salesperson"), "salesperson"),
         quote_id,
         outcome,
         _amount(wire.amount) if won else None,
@@ -211,7 +217,7 @@ def _present(value: Any) -> bool:
 def _text(value: Any, field: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    raise Refused(Reason.INVALID_FIELD, f"{field}: is not a string")
+    raise Refused(Reason.INVALID_FIELD, f"{field}: is not a string of Unicode characters")
 
 
 def _id(value: Any, field: str) -> str | None:
@@ -263,14 +269,21 @@ def _currency(value: Any) -> str:
     return text
 
 
-def _integer(value: Any, field: str, least: int, default: int) -> int:
-    if value is None or (isinstance(value, str) and not value.strip()):
+def _integer(raw: msgspec.Raw, field: str, least: int, default: int) -> int:
+    written = bytes(raw)
+    if written.isdigit() and len(written) <= _ALWAYS_FITS and int(written) >= least:
+        return int(written)
+    if _is_blank(written):
         return default
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MAX_INTEGER:
-        raise Refused(Reason.INVALID_FIELD, f"{field}: {str(value)[:60]!r} is not an integer from {least}")
-    return value
+    try:
+        number = parse_number(written)
+    except ValueError:
+        number = Decimal("NaN")
+    # The comparison comes first: a number of a few characters may have a billion digits.
+    if not (number.is_finite() and least <= number <= MAX_INTEGER and number == int(number)):
+        shown = written.decode()[:60]
+        raise Refused(Reason.INVALID_FIELD, f"{field}: {shown!r} is not an integer from {least} to {MAX_INTEGER}")
+    return int(number)
 
 
 def _boolean(value: Any, field: str) -> bool:
@@ -310,9 +323,11 @@ class _Reader:
         self.facts = facts
         self._decoder = msgspec.json.Decoder(_wire_type(event_type))
         self._raw_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+        self._names = frozenset(self._decoder.type.__struct_fields__)
 
     def parse(self, value: bytes) -> Any:
         """Read the JSON object; a field of a wrong type is found where it is read."""
+        _refuse_deep_nesting(value)
         try:
             if not value.isascii():
                 value.decode()
@@ -320,8 +335,10 @@ class _Reader:
                 return self._decoder.decode(value)
             except msgspec.ValidationError:
                 return self._parse_loosely(value)
-        except RecursionError:
-            raise Refused(Reason.NOT_JSON, "the JSON is nested too deeply") from None
+            except msgspec.DecodeError:
+                if _SURROGATE.search(value) is None:
+                    raise
+                return self._parse_loosely(_without_half_characters(value))
         except msgspec.ValidationError as error:
             raise Refused(Reason.NOT_JSON, f"the value is not a JSON object: {error}") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -331,12 +348,45 @@ class _Reader:
         """Read again with every field on its own: a retraction's other fields are not read, blank ones are absent."""
         wire = self._decoder.type()
         for name, raw in self._raw_decoder.decode(value).items():
-            if hasattr(wire, name):
+            if name in self._names:
                 setattr(wire, name, raw if name in _KEPT_RAW else _value(raw))
         return wire
 
 
-_KEPT_RAW = ("amount", "data")
+_KEPT_RAW = ("amount", "revision", "recipient_count", "data")
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_COLON = re.compile(rb"[ \t\r\n]*:")
+_BRACKET = re.compile(rb"[\[{\]}]")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_HALF_CHARACTER = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+
+
+def _refuse_deep_nesting(value: bytes) -> None:
+    """Refuse by a bound of our own: the parser's depends on Python's version and on who calls."""
+    if value.count(b"[") + value.count(b"{") <= MAX_NESTING:
+        return
+    depth = 0
+    for bracket in _BRACKET.finditer(_STRING.sub(b"", value)):
+        depth += 1 if bracket[0] in b"[{" else -1
+        if depth > MAX_NESTING:
+            raise Refused(Reason.NOT_JSON, f"the JSON is nested deeper than {MAX_NESTING} levels")
+
+
+def _without_half_characters(value: bytes) -> bytes:
+    """Put an array, which no field may be, in place of every string with a lone surrogate.
+
+    CRMs that cut a text in the middle of an emoji write such strings. The parser refuses the whole message for one, even
+    in a field that nobody reads.
+    """
+
+    def mended(string: re.Match[bytes]) -> bytes:
+        if all(escape[1] is None for escape in _HALF_CHARACTER.finditer(string[0])):
+            return string[0]
+        return b"[]" if _COLON.match(value, string.end()) is None else b'""'
+
+    return _STRING.sub(mended, value)
 
 
 def _value(raw: msgspec.Raw) -> Any:
@@ -347,12 +397,12 @@ def _value(raw: msgspec.Raw) -> Any:
 
 
 def _is_blank(raw: bytes) -> bool:
-    return raw in {b"", b"null"} or (raw.startswith(b'"') and not msgspec.json.decode(raw, type=str).strip())
+    return raw in _ABSENT or (raw.startswith(b'"') and not msgspec.json.decode(raw, type=str).strip())
 
 
 def _wire_type(event_type: type[CrmEvent]) -> type[msgspec.Struct]:
     """Derive what is read off the wire: every field may be absent or null, and values are checked by us, with words."""
-    plain: dict[Any, Any] = {datetime: str, date: str, Decimal: msgspec.Raw}
+    plain: dict[Any, Any] = {datetime: str, date: str, Decimal: msgspec.Raw, int: msgspec.Raw}
 
     def wire(annotation: Any) -> Any:
         origin = typing.get_origin(annotation)
@@ -362,8 +412,6 @@ def _wire_type(event_type: type[CrmEvent]) -> type[msgspec.Struct]:
             return next(wire(inner) for inner in typing.get_args(annotation) if inner is not type(None))
         if origin is typing.Literal:
             return str
-        if annotation is int:
-            return int | float
         return plain.get(annotation, annotation)
 
     fields: list[Any] = []
@@ -374,9 +422,11 @@ def _wire_type(event_type: type[CrmEvent]) -> type[msgspec.Struct]:
             fields.append((field.encode_name, kind, _RAW_ABSENT))
         else:
             fields.append((field.encode_name, kind | None, None))
-    envelope = [("specversion", str | None, None), ("id", str | None, None), ("time", str | None, None)]
-    data = [("data", msgspec.Raw, _RAW_ABSENT), ("data_base64", str | None, None)]
-    return msgspec.defstruct(event_type.__name__ + "Wire", [*fields, *envelope, *data], gc=False)
+    # Of a plain event these are unknown fields, so that they may be anything.
+    envelope = [(name, Any, None) for name in ("specversion", "id", "time", "data_base64")]
+    return msgspec.defstruct(
+        event_type.__name__ + "Wire", [*fields, *envelope, ("data", msgspec.Raw, _RAW_ABSENT)], gc=False
+    )
 
 
 _READERS = {

@@ -17,21 +17,57 @@ MAX_NAME = 100
 """Longest source or salesperson, in characters, after trimming."""
 MAX_MESSAGE = 64 * 1024
 """Largest message, in bytes."""
+MAX_NESTING = 100
+"""Most arrays and objects inside each other in one message."""
+MAX_DECIMALS = 100
+"""Most digits after the point of an amount, without trailing zeros. Java writes a double with up to sixty."""
 MAX_INTEGER = 2**63 - 1
 FIRST_YEAR, LAST_YEAR = 2000, 2100
 """Years, as written, that an event may speak of."""
 
-Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
-Name = Annotated[str, Meta(max_length=MAX_NAME)]
+_NO_CONTROL_CHARACTER = {"not": {"pattern": r"[\u0000-\u001f\u007f-\u009f]"}}
+_MONTH_AND_DAY = "-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_YEARS_READ = f"^(20[0-9][0-9]|{LAST_YEAR}){_MONTH_AND_DAY}"
+_TIME_AND_OFFSET = r"[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+
+Id = Annotated[
+    str, Meta(min_length=1, max_length=MAX_ID, extra_json_schema={"pattern": r"\S", **_NO_CONTROL_CHARACTER})
+]
+Name = Annotated[str, Meta(max_length=MAX_NAME, extra_json_schema=_NO_CONTROL_CHARACTER)]
+Instant = Annotated[
+    datetime,
+    Meta(
+        tz=True, examples=["2026-10-05T09:30:00+03:00"], extra_json_schema={"pattern": _YEARS_READ + _TIME_AND_OFFSET}
+    ),
+]
+Day = Annotated[date, Meta(examples=["2026-11-20"], extra_json_schema={"pattern": _YEARS_READ + "$"})]
+AnyDay = Annotated[
+    date,
+    Meta(
+        examples=["2027-11-18", "9999-12-31"],
+        extra_json_schema={"pattern": f"^(?!0000)[0-9]{{4}}{_MONTH_AND_DAY}$"},
+    ),
+]
 Amount = Annotated[
     Decimal,
     Meta(
         description="Decimal string (digits, at most one point) or a JSON number, from 0 to below 10^10.",
-        examples=["1150.00"],
-        extra_json_schema={"type": ["string", "number"], "pattern": r"^[0-9]+(\.[0-9]*)?$|^\.[0-9]+$"},
+        examples=["1150.00", 1150],
+        extra_json_schema={
+            "pattern": rf"^0*[0-9]{{1,10}}(\.[0-9]{{0,{MAX_DECIMALS}}})?$|^\.[0-9]{{1,{MAX_DECIMALS}}}$",
+            "minimum": 0,
+            "exclusiveMaximum": 10**10,
+        },
     ),
 ]
-Currency = Annotated[str, Meta(description="ISO 4217 code.", examples=["EUR"])]
+Currency = Annotated[
+    str,
+    Meta(
+        description="ISO 4217 code of the amount, in capitals or not.",
+        examples=["EUR"],
+        extra_json_schema={"pattern": r"^\s*[A-Za-z]{3}\s*$"},
+    ),
+]
 
 
 class CrmEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -43,15 +79,16 @@ class CrmEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     needed: ClassVar[tuple[str, ...]] = ()
     """Fields that a version must have unless it is retracted, beside the ids and occurred_at."""
 
-    event_id: Annotated[Id, Meta(description="Id of this event, unique in the CRM.")]
+    event_id: Annotated[Id, Meta(description="Id of this event, unique in the CRM.", examples=["4711-1"])]
     occurred_at: Annotated[
-        datetime,
+        Instant,
         Meta(
-            tz=True,
             description="When it happened in the business: the lead came, the quote was sent, the deal closed. A correction keeps it.",
         ),
     ]
-    recorded_at: Annotated[datetime, Meta(tz=True, description="When the CRM wrote this version down.")] | None = None
+    recorded_at: (
+        Annotated[Instant, Meta(description="When the CRM wrote this version down; absent: occurred_at.")] | None
+    ) = None
     revision: Annotated[
         int, Meta(ge=0, le=MAX_INTEGER, description="Version of the entity; the greatest wins, whatever arrives when.")
     ] = 0
@@ -64,8 +101,8 @@ class LeadCreated(CrmEvent, frozen=True, kw_only=True, omit_defaults=True):
     topic: ClassVar[str] = "lead_created"
     entity: ClassVar[str] = "lead_id"
 
-    lead_id: Id
-    source: Annotated[Name, Meta(description="Where the lead came from.")] | None = None
+    lead_id: Annotated[Id, Meta(description="The lead's id in the CRM.", examples=["L-4711"])]
+    source: Annotated[Name, Meta(description="Where the lead came from.", examples=["web"])] | None = None
     salesperson: Annotated[Name, Meta(description="Who owns the lead.")] | None = None
     account_id: Annotated[Id, Meta(description="The customer it belongs to, where it is known.")] | None = None
 
@@ -77,17 +114,21 @@ class QuoteSent(CrmEvent, frozen=True, kw_only=True, omit_defaults=True):
     entity: ClassVar[str] = "quote_id"
     needed: ClassVar[tuple[str, ...]] = ("amount", "currency")
 
-    quote_id: Id
-    lead_id: Id | None = None
-    account_id: Id | None = None
+    quote_id: Annotated[Id, Meta(description="The quote's id in the CRM.", examples=["Q-82"])]
+    lead_id: Annotated[Id, Meta(description="The lead that it was sent to.")] | None = None
+    account_id: Annotated[Id, Meta(description="The customer; absent: the lead's.")] | None = None
     salesperson: Annotated[Name, Meta(description="Who sent it; absent: the lead's salesperson.")] | None = None
     amount: Amount | None = None
     currency: Currency | None = None
-    need: Annotated[str, Meta(description="The identified need that the quote answers.")] | None = None
-    recipient_count: Annotated[
-        int, Meta(ge=1, le=MAX_INTEGER, description="How many people got the same text.")
-    ] = 1
-    expected_close_on: Annotated[date, Meta(description="When the deal is expected to close.")] | None = None
+    need: (
+        Annotated[
+            str,
+            Meta(description="The identified need that the quote answers; without one it qualifies nobody."),
+        ]
+        | None
+    ) = None
+    recipient_count: Annotated[int, Meta(ge=1, le=MAX_INTEGER, description="How many people got the same text.")] = 1
+    expected_close_on: Annotated[Day, Meta(description="When the deal is expected to close.")] | None = None
 
 
 class DealClosed(CrmEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -98,16 +139,16 @@ class DealClosed(CrmEvent, frozen=True, kw_only=True, omit_defaults=True):
     needed: ClassVar[tuple[str, ...]] = ("outcome",)
     needed_where_won: ClassVar[tuple[str, ...]] = ("amount", "currency")
 
-    deal_id: Id
-    lead_id: Id | None = None
-    account_id: Id | None = None
+    deal_id: Annotated[Id, Meta(description="The deal's id in the CRM.", examples=["D-19"])]
+    lead_id: Annotated[Id, Meta(description="The lead that it closes.")] | None = None
+    account_id: Annotated[Id, Meta(description="The customer; absent: the lead's.")] | None = None
     quote_id: Annotated[Id, Meta(description="The quote that it answers.")] | None = None
     salesperson: Annotated[Name, Meta(description="Who closed it; absent: the lead's salesperson.")] | None = None
     outcome: Annotated[Literal["won", "lost", "open"], Meta(description="open: it was re-opened.")] | None = None
     amount: Amount | None = None
     currency: Currency | None = None
     contract_ends_on: (
-        Annotated[date, Meta(description="Last day that the contract covers; 9999-12-31 is an open end.")] | None
+        Annotated[AnyDay, Meta(description="Last day that the contract covers; 9999-12-31 is an open end.")] | None
     ) = None
     category: (
         Annotated[

@@ -90,7 +90,7 @@ def _no_passphrase() -> str:
 
 
 def _refuse_unused(settings: Settings) -> None:
-    """A certificate without TLS is somebody who believes that TLS is on."""
+    """Refuse certificates without TLS: somebody believes that it is on."""
     for name in ("kafka_ca_file", "kafka_cert_file", "kafka_key_file"):
         if getattr(settings, name):
             raise SettingsError(

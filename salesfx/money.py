@@ -3,22 +3,24 @@
 import re
 from bisect import bisect_right
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
 import msgspec
 
 from salesfx.business_time import iso_day
 from salesfx.definitions import Rate
+from salesfx.events import MAX_DECIMALS
 from salesfx.refusal import Reason, Refused
 
 _DECIMAL_STRING = re.compile(r"\d+\.?\d*|\.\d+", re.ASCII)
-_JSON_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,2})?", re.ASCII)
+_JSON_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _AMOUNT_LIMIT = Decimal(10) ** 10
+_ALWAYS_BELOW_LIMIT = 10
+"""Digits of a whole number that is surely below the limit; JSON has no leading zeros."""
 HUNDREDTHS_LIMIT = 10**13
 """A converted amount stays below this, so that no sum of nine hundred thousand of them can overflow 64 bits."""
 _BGN_PER_EURO = Decimal("1.95583")
-_MAX_DIGITS = 40
 
 
 def parse_amount(raw: bytes) -> str:
@@ -28,26 +30,45 @@ def parse_amount(raw: bytes) -> str:
         The amount in plain notation without needless zeros: "1000", "0.5".
 
     Raises:
-        ValueError: It is neither, negative, or 10^10 and more; the message says which.
+        ValueError: It is neither, negative, 10^10 and more, or too finely divided; the message says which.
 
     """
-    text = raw.decode()
-    if text.startswith('"'):
+    if raw.startswith(b'"'):
         text = msgspec.json.decode(raw, type=str)
         if _DECIMAL_STRING.fullmatch(text) is None:
             raise ValueError("is not an amount: write digits with at most one point, like 1150.00")
-    elif _JSON_NUMBER.fullmatch(text) is None:
-        raise ValueError("is neither a decimal string nor a number")
-    if len(text) > _MAX_DIGITS:
-        raise ValueError(f"has more than {_MAX_DIGITS} characters")
-    if text.isdigit() and text[0] != "0" and len(text) < 11:
-        return text
-    amount = Decimal(text)
+        amount = Decimal(text)
+    elif raw.isdigit() and len(raw) <= _ALWAYS_BELOW_LIMIT:
+        return raw.decode()
+    else:
+        amount = parse_number(raw)
     if amount < 0:
         raise ValueError("is negative; to take back a sale, correct or retract its deal")
     if amount >= _AMOUNT_LIMIT:
         raise ValueError("is not below 10^10")
-    return plain(amount)
+    if amount == 0:
+        return "0"
+    # The first digit's place is looked at before the number is written out: 1e-999999999 is short only like this.
+    written = plain(amount) if amount.adjusted() >= -MAX_DECIMALS else None
+    if written is None or len(written.partition(".")[2]) > MAX_DECIMALS:
+        raise ValueError(f"has more than {MAX_DECIMALS} digits after the point")
+    return written
+
+
+def parse_number(raw: bytes) -> Decimal:
+    """Read a JSON number as the decimal that is written, exactly.
+
+    Raises:
+        ValueError: It is not a number, or has an exponent beyond all bounds.
+
+    """
+    text = raw.decode()
+    if _JSON_NUMBER.fullmatch(text) is None:
+        raise ValueError("is neither a decimal string nor a number")
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError("has an exponent beyond all bounds") from None
 
 
 def plain(amount: Decimal) -> str:

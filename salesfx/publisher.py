@@ -19,11 +19,12 @@ from typing import Any, NamedTuple, Self
 import msgspec
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import IllegalStateError, KafkaError, KafkaTimeoutError
 
 from salesfx.decoder import decode
 from salesfx.errors import NeedsAttentionError, SalesfxError
 from salesfx.events import TOPICS, CrmEvent
+from salesfx.kafka_log import KafkaAwayError
 from salesfx.kafka_security import kafka_python_options
 from salesfx.refusal import Reason, Refused
 from salesfx.settings import Settings, load_settings
@@ -63,7 +64,7 @@ class Undelivered(NamedTuple):
 
 
 class DeliveryError(SalesfxError):
-    """Kafka did not acknowledge events that were accepted earlier.
+    """Kafka did not acknowledge events that it was given.
 
     They may or may not be in Kafka. Publishing them again is safe: salesfx counts an event once however often it comes.
 
@@ -120,17 +121,18 @@ class Publisher:
 
         Raises:
             SettingsError: A setting is not usable.
-            SalesfxError: Kafka cannot be reached.
+            KafkaAwayError: Kafka cannot be reached, or refuses us.
 
         """
         settings = settings or load_settings()
         if kafka is not None:
             settings = msgspec.structs.replace(settings, kafka=kafka)
+        self._settings = settings
         self._options = kafka_python_options(settings)
-        self._servers = settings.kafka
         self._delivery_timeout = max(delivery_timeout, 1.0)
         self._producer: _Producer | None = self._connect()
         self._topics: frozenset[str] = frozenset()
+        """As Kafka names them."""
         self._lock = threading.Lock()
         self._pending: deque[_Pending] = deque()
         self._pending_bytes = 0
@@ -146,8 +148,9 @@ class Publisher:
 
         Raises:
             InvalidEventError: The worker would refuse it. It was not sent.
-            DeliveryError: Earlier events were not delivered. This one was not sent.
+            DeliveryError: Earlier events were not delivered, or this one cannot be handed over. It was not sent.
             NeedsAttentionError: Kafka has no such topic. It was not sent.
+            KafkaAwayError: Kafka cannot be reached any more. It was not sent.
 
         """
         self.send_json(event.topic, _encode(event.topic, event))
@@ -160,7 +163,7 @@ class Publisher:
             fields: Names to strings, numbers, booleans, dates, aware datetimes, Decimals or None.
 
         Raises:
-            InvalidEventError, DeliveryError, NeedsAttentionError: As `send`.
+            InvalidEventError, DeliveryError, NeedsAttentionError, KafkaAwayError: As `send`.
 
         """
         self.send_json(topic, _encode(topic, fields))
@@ -174,7 +177,7 @@ class Publisher:
             headers: Kafka headers, among them those of CloudEvents' binary mode.
 
         Raises:
-            InvalidEventError, DeliveryError, NeedsAttentionError: As `send`.
+            InvalidEventError, DeliveryError, NeedsAttentionError, KafkaAwayError: As `send`.
 
         """
         if self._closed:
@@ -188,12 +191,16 @@ class Publisher:
             raise InvalidEventError(topic, refused.reason, refused.detail) from None
         with self._lock:
             self._raise_failures()
-            if topic not in self._topics:
-                self._find_topic(topic)
+            kafka_topic = self._settings.kafka_topic(topic)
+            if kafka_topic not in self._topics:
+                self._find_topic(kafka_topic)
             size = len(value) + len(key)
             self._make_room(size)
             self._raise_failures()
-            self._hand_over(topic, key, value, headers, size)
+            future = self._hand_over(topic, key, value, headers)
+            deadline = time.monotonic() + self._delivery_timeout
+            self._pending.append(_Pending(future, topic, key, size, deadline))
+            self._pending_bytes += size
 
     def flush(self) -> None:
         """Wait until Kafka has acknowledged everything that was handed over.
@@ -258,12 +265,12 @@ class Publisher:
                 linger_ms=20,
             )
         except KafkaError as error:
-            raise self._unreachable(error) from error
+            raise self._away(error) from error
 
-    def _unreachable(self, error: KafkaError) -> SalesfxError:
-        return SalesfxError(
-            f"cannot use Kafka at {self._servers} ({self._options['security_protocol']}): {error}. Check that it runs, the "
-            "address, and the kafka_ settings; `salesfx doctor` looks further."
+    def _away(self, error: KafkaError) -> KafkaAwayError:
+        return KafkaAwayError(
+            f"cannot use Kafka at {self._settings.kafka} ({self._settings.kafka_security_protocol}): {error}. Check that it "
+            "runs, the address, and the kafka_ settings; `salesfx doctor` looks further."
         )
 
     def _find_topic(self, topic: str) -> None:
@@ -275,11 +282,11 @@ class Publisher:
             finally:
                 admin.close()
         except KafkaError as error:
-            raise self._unreachable(error) from error
+            raise self._away(error) from error
         if topic not in self._topics:
             raise NeedsAttentionError(
-                f"Kafka at {self._servers} has no topic {topic}, or hides it from this user. Run `salesfx topics`, or start "
-                "`salesfx worker`, which creates it."
+                f"Kafka at {self._settings.kafka} has no topic {topic}, or hides it from this user. Run `salesfx topics`, or "
+                "start `salesfx worker`, which creates it."
             )
 
     def _make_room(self, size: int) -> None:
@@ -321,23 +328,26 @@ class Publisher:
         if producer is not None:
             producer.close(timeout=grace)
 
-    def _hand_over(self, topic: str, key: str, value: bytes, headers: list[tuple[str, bytes]], size: int) -> None:
+    def _hand_over(self, topic: str, key: str, value: bytes, headers: list[tuple[str, bytes]]) -> Any:
         if self._producer is None:
             self._producer = self._connect()
         try:
-            future = self._producer.send(topic, key=key.encode(), value=value, headers=headers)
+            kafka_topic = self._settings.kafka_topic(topic)
+            return self._producer.send(kafka_topic, key=key.encode(), value=value, headers=headers)
         except KafkaError as error:
-            self._note_failure(topic, key, error)
-            self._raise_failures()
-        else:
-            deadline = time.monotonic() + self._delivery_timeout
-            self._pending.append(_Pending(future, topic, key, size, deadline))
-            self._pending_bytes += size
+            raise DeliveryError(1, [self._undelivered(topic, key, error)]) from error
 
     def _note_failure(self, topic: str, key: str, error: KafkaError) -> None:
         self._failure_count += 1
         if len(self._failures) < _SHOWN_FAILURES:
-            self._failures.append(Undelivered(topic, key, f"{type(error).__name__}: {error}"))
+            self._failures.append(self._undelivered(topic, key, error))
+
+    def _undelivered(self, topic: str, key: str, error: KafkaError) -> Undelivered:
+        # What a producer says that we let go is about us, not about Kafka.
+        late = isinstance(error, KafkaTimeoutError | IllegalStateError)
+        return Undelivered(
+            topic, key, f"no acknowledgement within {self._delivery_timeout:g} s" if late else str(error)
+        )
 
     def _raise_failures(self) -> None:
         if self._failure_count:

@@ -11,17 +11,22 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from msgspec import Meta
 
+from salesfx.decoder import normalise_name
 from salesfx.definitions import Definitions, Rate
 from salesfx.errors import NeedsAttentionError
+from salesfx.refusal import Refused
+from salesfx.rules import Rules
 
 DEFAULT_FILE = "salesfx.toml"
 _PREFIX = "SALESFX_"
 _SECRETS = ("kafka_password", "http_token")
+_STARS = "********"
 
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -62,6 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kafka_ca_file: str | None = None
     kafka_cert_file: str | None = None
     kafka_key_file: str | None = None
+    topic_prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
+    """Put before the names of the topics, where a Kafka is shared."""
     group: str = "salesfx"
     """Consumer group of the workers, which share the partitions among them."""
     partitions: Annotated[int, Meta(ge=1, le=1000)] = 3
@@ -100,12 +107,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             source_aliases=self.source_aliases,
         )
 
+    def kafka_topic(self, topic: str) -> str:
+        """Name a topic as Kafka knows it."""
+        return self.topic_prefix + topic
+
     def masked(self) -> dict[str, Any]:
         """Give every setting for showing, secrets replaced by stars."""
         shown: dict[str, Any] = msgspec.to_builtins(self)
         for name in _SECRETS:
             if shown[name]:
-                shown[name] = "********"
+                shown[name] = _STARS
         shown["redis"] = masked_url(self.redis)
         return shown
 
@@ -134,11 +145,18 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] = os.envi
 
 
 def masked_url(url: str) -> str:
-    """Replace the password of a URL by stars, for showing."""
-    scheme, separator, rest = url.partition("://")
-    credentials, at, host = rest.rpartition("@")
-    user = credentials.partition(":")[0]
-    return f"{scheme}{separator}{user}:********@{host}" if at else url
+    """Replace the passwords in a Redis's URL by stars, for showing; all of it where it is no such URL."""
+    if not _is_redis_url(url):
+        return _STARS
+    parts = urlsplit(url)
+    credentials, at, host = parts.netloc.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    shown = f"{user if colon else ''}:{_STARS}@{host}" if at else host
+    query = "&".join(
+        f"{name}={_STARS if 'password' in name.lower() else value}"
+        for name, _, value in (option.partition("=") for option in parts.query.split("&") if option)
+    )
+    return parts._replace(netloc=shown, query=query).geturl()
 
 
 def _from_file(file: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -165,6 +183,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
                 values[name] = Path(secret_file).read_text(encoding="utf-8").strip()
             except OSError as error:
                 raise SettingsError(f"{variable}_FILE names {secret_file}, which cannot be read: {error.strerror}") from error
+            except UnicodeDecodeError:
+                raise SettingsError(f"{variable}_FILE names {secret_file}, which is not text in UTF-8") from None
         if variable in environ:
             values[name] = environ[variable]
     return values
@@ -173,7 +193,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 def _check(settings: Settings) -> None:
     try:
         ZoneInfo(settings.timezone)
-    except (ValueError, OSError):
+    except (ValueError, OSError, ZoneInfoNotFoundError):
         raise SettingsError(f"timezone: there is no time zone {settings.timezone!r}; write it like Europe/Sofia") from None
     for rate in settings.rates:
         if rate.currency in {"EUR", "BGN"}:
@@ -182,8 +202,42 @@ def _check(settings: Settings) -> None:
             raise SettingsError(f"rates: {rate.currency} since {rate.since} is 0 per euro")
     if len({(rate.currency, rate.since) for rate in settings.rates}) < len(settings.rates):
         raise SettingsError("rates: two lines have the same currency and date")
+    _check_aliases(settings.source_aliases)
+    if not _is_redis_url(settings.redis):
+        raise SettingsError(
+            "redis: is not the URL of a Redis, like redis://:PASSWORD@127.0.0.1:6379/0, rediss://HOST:PORT/0 or "
+            "unix:///PATH; in a password, write / ? # @ : and % as %2F %3F %23 %40 %3A %25"
+        )
     if settings.kafka_security_protocol.startswith("SASL") and not (settings.kafka_username and settings.kafka_password):
         raise SettingsError(
             f"kafka_security_protocol is {settings.kafka_security_protocol}: set kafka_username, and SALESFX_KAFKA_PASSWORD "
             "or SALESFX_KAFKA_PASSWORD_FILE"
         )
+
+
+def _check_aliases(aliases: Mapping[str, str]) -> None:
+    """Refuse aliases of which it depends on their order what they mean, and names that no source can have."""
+    folded = Rules(Definitions()).source
+    meanings: dict[str, str] = {}
+    for name, alias in aliases.items():
+        try:
+            usable = [normalise_name(text, "source_aliases") for text in (name, alias)]
+        except Refused as refused:
+            raise SettingsError(refused.detail) from None
+        if None in usable:
+            raise SettingsError(f"source_aliases: {name!r} stands for {alias!r}; neither may be blank")
+        if meanings.setdefault(folded(name), folded(alias)) != folded(alias):
+            raise SettingsError(f"source_aliases: {name!r} is there twice, up to capitals and spaces, and means two things")
+
+
+def _is_redis_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        usable_port = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    if parts.fragment or "@" in parts.path:  # the rest of a password that is not escaped
+        return False
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    return parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and usable_port

@@ -1,0 +1,1 @@
+"""The Faust side of salesfx: decode, load, fold, commit. What the numbers mean lives in `salesfx`."""

@@ -33,6 +33,9 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
+# After a crash the controller waits for the session of the broker that died to run out; by default that is 9 s.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 # A metadata request would re-create a deleted topic with defaults.
 auto.create.topics.enable=false
 # The log is the source of truth.

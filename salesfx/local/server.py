@@ -51,6 +51,7 @@ class LocalServer(ABC):
         self._progress = progress
         self._launched = launched
         self._child: Child | None = None
+        self._log_start = 0  # where the lines of this run begin, in bytes
 
     @abstractmethod
     def _command(self) -> list[str]:
@@ -86,7 +87,7 @@ class LocalServer(ABC):
         if self.pid is not None:
             return
         command = self._command()
-        _put_aside(self.log)
+        self._log_start = _log_start(self.log)
         try:
             self._child = Child(command, log=self.log, folder=self.folder)
         except OSError as error:
@@ -152,18 +153,23 @@ class LocalServer(ABC):
     def _died(self, what: str) -> str:
         code = self._child.returncode if self._child is not None else None
         status = "" if code is None else f" with status {code}" if code >= 0 else f" by {signal.Signals(-code).name}"
-        lines = "".join(f"\n  {line}" for line in _last_lines(self.log))
+        lines = "".join(f"\n  {line}" for line in _last_lines(self.log, self._log_start))
         return f"The local {self.name} {what}{status}. The end of {self.log}:{lines or ' (it is empty)'}"
 
 
-def _last_lines(log: Path) -> list[str]:
+def _last_lines(log: Path, start: int) -> list[str]:
     try:
         with log.open(encoding="utf-8", errors="replace") as file:
+            file.seek(start)
             return [line.rstrip()[:300] for line in deque(file, maxlen=_LOG_LINES)]
     except FileNotFoundError:
         return []
 
 
-def _put_aside(log: Path) -> None:
-    if log.exists() and log.stat().st_size > _LOG_KEPT:
-        log.replace(log.with_suffix(".log.1"))
+def _log_start(log: Path) -> int:
+    """Put a log aside that has grown large; return its size in bytes."""
+    size = log.stat().st_size if log.exists() else 0
+    if size <= _LOG_KEPT:
+        return size
+    log.replace(log.with_suffix(".log.1"))
+    return 0

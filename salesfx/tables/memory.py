@@ -51,9 +51,8 @@ class MemoryTables:
             return OtherDefinitions(data.fingerprint)
         if stored != commit.before:
             return Elsewhere(stored)
-        conflicts = [
-            ref for ref, version in commit.seen.items() if (data.records.get(ref) or b"")[:VERSION_BYTES] != version
-        ]
+        refs = [*commit.writes, *(ref for ref in commit.seen if ref not in commit.writes)]
+        conflicts = [ref for ref in refs if (data.records.get(ref) or b"")[:VERSION_BYTES] != commit.seen[ref]]
         if conflicts:
             return Conflict(conflicts)
         self._apply(commit)

@@ -1,0 +1,164 @@
+"""Kafka as the source of truth: the topics that salesfx needs, whether they may forget, and which log they are."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from salesfx.errors import NeedsAttentionError, SalesfxError
+from salesfx.events import DEAD_LETTERS, TOPICS
+from salesfx.kafka_security import kafka_python_options
+from salesfx.settings import Settings
+
+_KEPT_FOR_EVER = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
+_EVENT_CONFIG = {**_KEPT_FOR_EVER, "message.timestamp.type": "LogAppendTime"}
+"""The log is the source of truth, and its time is when we learned of an event."""
+_DEAD_LETTER_CONFIG = {**_EVENT_CONFIG, "max.message.bytes": str(8 * 1024 * 1024)}
+"""A dead letter is the whole message and its origin, so it may be larger than a message."""
+_REMEDY = {
+    "retention.ms": "events would be deleted",
+    "retention.bytes": "events would be deleted",
+    "cleanup.policy": "events would be deleted",
+    "message.timestamp.type": "when an event came to be known could not be told",
+}
+CLUSTER = "cluster"
+"""Name under which the cluster's id is kept beside the offsets."""
+REQUEST_SECONDS = 8.0
+
+
+class KafkaAwayError(SalesfxError):
+    """Kafka cannot be reached, or refuses us."""
+
+
+class LogUnfitError(NeedsAttentionError):
+    """A topic is missing, or set up so that it would forget events."""
+
+
+class OtherLogError(NeedsAttentionError):
+    """The stored offsets belong to another log than the one that Kafka has."""
+
+
+class KafkaLog:
+    """One Kafka cluster, looked at through kafka-python's admin client. Blocking: call it in a thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topics = {settings.kafka_topic(topic): topic for topic in TOPICS}
+
+    def ensure_topics(self) -> list[str]:
+        """Create the topics that are missing, with the settings that a source of truth needs.
+
+        Returns:
+            The names of those that were created.
+
+        Raises:
+            KafkaAwayError: Kafka cannot be reached.
+            LogUnfitError: A topic cannot be created.
+
+        """
+        wanted = {**dict.fromkeys(self._topics, _EVENT_CONFIG), self._settings.kafka_topic(DEAD_LETTERS): _DEAD_LETTER_CONFIG}
+        with self._admin() as admin:
+            existing = {topic["name"] for topic in admin.describe_topics(list(wanted)) if not topic["error_code"]}
+            missing = [name for name in wanted if name not in existing]
+            for name in missing:
+                options = {
+                    "num_partitions": self._settings.partitions,
+                    "replication_factor": self._settings.replication,
+                    "configs": wanted[name],
+                }
+                try:
+                    admin.create_topics({name: options}, wait_for_metadata=True)
+                except TopicAlreadyExistsError:
+                    continue  # another worker was quicker
+                except KafkaError as error:
+                    raise LogUnfitError(f"the topic {name} cannot be created: {error}") from error
+        return missing
+
+    def unfit_topics(self) -> list[str]:
+        """Say, a sentence each, which topics are missing or would forget events; empty where all is well."""
+        with self._admin() as admin:
+            found = {topic["name"]: topic for topic in admin.describe_topics(list(self._topics))}
+            missing = [name for name in self._topics if name not in found or found[name]["error_code"]]
+            present = [name for name in self._topics if name not in missing]
+            resources = [ConfigResource(ConfigResourceType.TOPIC, name, list(_EVENT_CONFIG)) for name in present]
+            configs = admin.describe_configs(resources, config_filter="all")["topic"] if resources else {}
+        sentences = [f"the topic {name} does not exist; `salesfx topics` creates it" for name in missing]
+        for name in present:
+            sentences += _unfit_settings(name, configs[name])
+        return sentences
+
+    def check_topics(self) -> None:
+        """Refuse topics that would forget events, unless the settings allow them.
+
+        Raises:
+            LogUnfitError: With the commands that put it right.
+
+        """
+        sentences = self.unfit_topics()
+        if sentences and not self._settings.allow_retention:
+            raise LogUnfitError(
+                "; ".join(sentences) + ". The log is what the tables are made from. Put it right with kafka-configs.sh, "
+                "or accept it with allow_retention = true (SALESFX_ALLOW_RETENTION=true): a rebuild is then not complete."
+            )
+
+    def identity(self) -> dict[str, str]:
+        """Tell the ids of the cluster and of each topic: `cluster`, and `topic:` with the topic's name."""
+        with self._admin() as admin:
+            ids = {CLUSTER: str(admin.describe_cluster()["cluster_id"])}
+            for topic in admin.describe_topics(list(self._topics)):
+                if not topic["error_code"]:
+                    ids[f"topic:{self._topics[topic['name']]}"] = str(topic["topic_id"])
+        return ids
+
+    @contextmanager
+    def _admin(self) -> Iterator[Any]:
+        try:
+            admin = KafkaAdminClient(
+                **kafka_python_options(self._settings),
+                client_id="salesfx-admin",
+                request_timeout_ms=int(REQUEST_SECONDS * 1000),
+                bootstrap_timeout_ms=int(REQUEST_SECONDS * 1000),
+            )
+        except KafkaError as error:
+            raise self._away(error) from error
+        try:
+            yield admin
+        except KafkaError as error:
+            raise self._away(error) from error
+        finally:
+            admin.close()
+
+    def _away(self, error: KafkaError) -> KafkaAwayError:
+        return KafkaAwayError(
+            f"Kafka at {self._settings.kafka} cannot be used: {type(error).__name__}: {error}. "
+            "Is it running, and is SALESFX_KAFKA right?"
+        )
+
+
+def check_identity(stored: Mapping[str, str], found: Mapping[str, str]) -> None:
+    """Compare the log that the stored offsets belong to with the one that Kafka has.
+
+    Raises:
+        OtherLogError: They differ; a topic was deleted and made again, or it is another cluster.
+
+    """
+    for name, identity in stored.items():
+        if name in found and found[name] != identity:
+            what = "is another cluster" if name == CLUSTER else f"has another {name.replace(':', ' ')}, made again since"
+            raise OtherLogError(
+                f"Kafka {what} (id {found[name]}, the tables were made from {identity}): the stored offsets mean nothing "
+                "in it, and events would be lost without a word. Point salesfx back at the old one, or set `namespace` "
+                "to a new name: its tables are then made from this log from the beginning."
+            )
+
+
+def _unfit_settings(name: str, config: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for setting, wanted in _EVENT_CONFIG.items():
+        value = config.get(setting, {}).get("value")
+        if value is not None and value != wanted:
+            yield f"the topic {name} has {setting}={value}, not {wanted}: {_REMEDY[setting]}"
+
+

@@ -1,0 +1,95 @@
+"""One Faust agent a topic, and what it does when a batch does not get through."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from typing import Any
+
+import faust
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
+
+from salesfx.errors import SalesfxError
+from streams.batch import Batch, Partition
+from streams.ending import WorkerError, end_process
+from streams.processor import Processor
+from streams.steering import OffsetSteering
+
+log = logging.getLogger("salesfx.worker")
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+"""Seconds between tries while Redis or Kafka is away; the watchdog ends the tries."""
+
+
+class BatchHandler:
+    """Takes batches from the agents to the processor, and heals what fails."""
+
+    def __init__(self, processor: Processor, steering: OffsetSteering, report: Callable[[str], None]) -> None:
+        """Make one.
+
+        Args:
+            processor: Does the work.
+            steering: Has a partition read again.
+            report: Gets the last trouble with Redis or Kafka, in words.
+
+        """
+        self._processor = processor
+        self._steering = steering
+        self._report = report
+        self._failed_at: dict[Partition, int] = {}
+
+    async def handle(self, batch: Batch) -> None:
+        """Process one batch; returns when it is in, or when its partition is going to be read again."""
+        pause = _FIRST_PAUSE
+        while self._steering.is_current(batch):
+            try:
+                elsewhere = await self._processor.process(batch)
+            except (RedisError, KafkaError, OSError) as error:
+                trouble = f"{type(error).__name__}: {error}"
+                self._report(trouble)
+                log.warning("%s at %d is tried again: %s", batch.source, batch.before, trouble)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            except SalesfxError as error:
+                end_process(error)
+            except Exception as error:  # noqa: BLE001 - a defect of ours: once it is healed by reading again
+                self._heal(batch, error)
+            else:
+                if elsewhere is not None:
+                    self._steering.read_again(batch.source, f"stored is {elsewhere.stored}, the batch begins at {batch.before}")
+                return
+
+    def _heal(self, batch: Batch, error: Exception) -> None:
+        if self._failed_at.get(batch.source) == batch.before:
+            log.critical("the same batch failed twice", exc_info=error)
+            end_process(
+                WorkerError(
+                    f"the events of {batch.source} from offset {batch.before} to {batch.after} cannot be processed: "
+                    f"{type(error).__name__}: {error}. This is a defect of salesfx; nothing is lost, but nothing after "
+                    "them counts until it is mended. Please report it with the traceback above."
+                )
+            )
+        self._failed_at[batch.source] = batch.before
+        log.error("%s at offset %d failed", batch.source, batch.before, exc_info=error)
+        self._steering.read_again(batch.source, "its batch failed")
+
+
+def declare_agents(app: faust.App, handler: BatchHandler, topics: Mapping[str, str]) -> None:
+    """Declare one agent for each topic.
+
+    They never yield, and acknowledge nothing to Kafka: the offsets are Redis's.
+    """
+    for name, topic in topics.items():
+        app.agent(
+            app.topic(name, key_serializer="raw", value_serializer="raw", value_type=None, acks=False),
+            name=f"salesfx.{topic}",
+            concurrency=1,
+        )(_agent(handler.handle))
+
+
+def _agent(handle: Callable[[Batch], Awaitable[None]]) -> Any:
+    async def agent(batches: AsyncIterable[Batch]) -> None:
+        async for batch in batches:
+            await handle(batch)
+
+    return agent

@@ -1,0 +1,136 @@
+"""The worker: a Faust app put together from its parts."""
+
+import asyncio
+import logging
+import ssl
+import tempfile
+from typing import Any
+
+import faust
+from faust.auth import SASLCredentials, SSLCredentials
+
+from salesfx.events import TOPICS
+from salesfx.kafka_log import KafkaLog
+from salesfx.kafka_security import bootstrap_servers, ssl_context
+from salesfx.rules import Rules
+from salesfx.settings import Settings
+from salesfx.tables import RedisTables, connect
+from streams.agents import BatchHandler, declare_agents
+from streams.dead_letters import DeadLetters
+from streams.ending import end_process
+from streams.processor import Processor
+from streams.steering import OffsetSteering
+from streams.transport import BatchTransport
+from streams.watch import LOOK_SECONDS, Watch
+
+log = logging.getLogger("salesfx.worker")
+
+BATCH_RECORDS = 4000
+"""Most records of one batch: enough to make a commit worth its cost, few enough not to hold Redis up."""
+FETCH_BYTES = 4 * 1024 * 1024
+SESSION_SECONDS, HEARTBEAT_SECONDS = 10.0, 3.0
+"""A worker that was killed is replaced within the session timeout; Faust's 60 s leave a partition orphaned."""
+
+
+async def check_before_start(settings: Settings) -> None:
+    """Create missing topics, and refuse a Kafka or a Redis that would lose what must not be lost.
+
+    Raises:
+        SalesfxError: With what to do.
+
+    """
+    kafka_log = KafkaLog(settings)
+    created = await asyncio.to_thread(kafka_log.ensure_topics)
+    if created:
+        log.info("created the topics %s", ", ".join(created))
+    await asyncio.to_thread(kafka_log.check_topics)
+    tables = RedisTables(connect(settings.redis), settings.namespace)
+    try:
+        await tables.check()
+        await tables.open(settings.definitions)
+    finally:
+        await tables.close()
+
+
+def build_app(settings: Settings, *, from_log_start: bool = False) -> faust.App:
+    """Put the worker together.
+
+    Args:
+        settings: What is in force.
+        from_log_start: Count only what is there where a log begins later than at its first event.
+
+    """
+    topics = {settings.kafka_topic(topic): topic for topic in TOPICS}
+    tables = RedisTables(connect(settings.redis), settings.namespace)
+    kafka_log = KafkaLog(settings)
+    steering = OffsetSteering(tables, settings.definitions, kafka_log, topics, from_log_start=from_log_start)
+    watch = Watch(tables, steering, kafka_log, topics, settings.watchdog_seconds)
+    letters = DeadLetters(settings)
+
+    app = faust.App(settings.group, **_faust_settings(settings))
+    # Before the first agent: Faust makes its transport when one is declared.
+    app.transport = BatchTransport(app.conf.broker, app, app.loop, steering=steering)
+
+    processor = Processor(tables, Rules(settings.definitions), letters, topics)
+    handler = BatchHandler(processor, steering, lambda trouble: setattr(watch, "trouble", trouble))
+    declare_agents(app, handler, topics)
+
+    @app.task
+    async def open_tables() -> None:
+        await tables.open(settings.definitions)
+
+    @app.task
+    async def look() -> None:
+        while not app.should_stop:
+            await app.sleep(LOOK_SECONDS)
+            if app.rebalancing or app.should_stop:
+                continue
+            try:
+                await watch.look(app.consumer)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever it is, going on would be unwatched
+                end_process(error)
+
+    @app.on_after_configured.connect
+    def _quiet(*_arguments: Any, **_options: Any) -> None:
+        logging.getLogger("faust").setLevel(logging.WARNING)
+
+    return app
+
+
+def _faust_settings(settings: Settings) -> dict[str, Any]:
+    return {
+        "broker": [f"kafka://{server}" for server in bootstrap_servers(settings)],
+        "broker_credentials": _credentials(settings),
+        "broker_session_timeout": SESSION_SECONDS,
+        "broker_heartbeat_interval": HEARTBEAT_SECONDS,
+        "broker_max_poll_records": BATCH_RECORDS,
+        "consumer_max_fetch_size": FETCH_BYTES,
+        "consumer_auto_offset_reset": "earliest",
+        "consumer_metadata_max_age_ms": 30_000,
+        "processing_guarantee": "at_least_once",
+        "table_standby_replicas": 0,
+        "topic_disable_leader": True,
+        "topic_allow_declare": False,
+        "stream_wait_empty": False,
+        "stream_buffer_maxsize": 2,  # it counts batches
+        "web_enabled": False,  # it would listen on every address
+        "store": "memory://",
+        "datadir": tempfile.mkdtemp(prefix="salesfx-faust-"),
+        "key_serializer": "raw",
+        "value_serializer": "raw",
+    }
+
+
+def _credentials(settings: Settings) -> Any:
+    context: ssl.SSLContext | None = ssl_context(settings)
+    if settings.kafka_security_protocol.startswith("SASL"):
+        # Without a context Faust sends the password in clear; only SASL_PLAINTEXT, chosen by the user, has none.
+        return SASLCredentials(
+            username=settings.kafka_username,
+            password=settings.kafka_password,
+            mechanism=settings.kafka_sasl_mechanism,
+            ssl_context=context,
+        )
+    return None if context is None else SSLCredentials(context)

@@ -1,0 +1,30 @@
+"""What one fetch brought of one partition."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+
+class Partition(NamedTuple):
+    """A partition of one of our topics, by the name that the topic has in Kafka."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]"
+
+
+class Batch(NamedTuple):
+    """The records between two positions of the consumer.
+
+    The range is of positions, not of the records' offsets: transaction markers, aborted and compacted records leave
+    holes between these, and may be all that there is.
+    """
+
+    source: Partition
+    before: int
+    after: int
+    records: Sequence[Any]
+    """aiokafka's ConsumerRecords."""
+    epoch: int
+    """Goes up when the partition is to be read again from elsewhere; a batch of an earlier one is dropped."""

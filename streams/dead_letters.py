@@ -1,0 +1,91 @@
+"""Events that cannot be used go to a topic of their own, with their reason and their origin, before the commit."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
+
+from salesfx.events import DEAD_LETTERS
+from salesfx.kafka_security import kafka_python_options
+from salesfx.refusal import Refused
+from salesfx.settings import Settings
+
+MAX_DETAIL = 1000
+MAX_HEADERS = 64 * 1024
+"""Headers of the event that are kept, in bytes; a greater load is dropped, and a header says so."""
+KEPT_OF_TOO_LARGE = 64 * 1024
+_MAX_REQUEST = 6 * 1024 * 1024
+
+Headers = list[tuple[str, bytes]]
+
+
+class DeadLetter(NamedTuple):
+    """One record that could not be used, and why."""
+
+    record: Any
+    """aiokafka's ConsumerRecord."""
+    refused: Refused
+
+    @property
+    def origin(self) -> bytes:
+        """Key by which a repeat is recognised: topic-partition-offset."""
+        record = self.record
+        return f"{record.topic}-{record.partition}-{record.offset}".encode()
+
+    @property
+    def headers(self) -> Headers:
+        """Reason and origin, then the event's own key and headers, so that it can be replayed as it was."""
+        record = self.record
+        ours: Headers = [
+            ("reason", self.refused.reason.encode()),
+            ("detail", self.refused.detail[:MAX_DETAIL].encode(errors="replace")),
+            ("topic", record.topic.encode()),
+            ("partition", str(record.partition).encode()),
+            ("offset", str(record.offset).encode()),
+        ]
+        if record.key is not None:
+            ours.append(("key", record.key[:MAX_HEADERS]))
+        theirs = [(f"header:{name}", value or b"") for name, value in record.headers]
+        if sum(len(name) + len(value) for name, value in theirs) > MAX_HEADERS:
+            return [*ours, ("headers_dropped", b"true")]
+        return [*ours, *theirs]
+
+
+class DeadLetters:
+    """Writes to the dead-letter topic, acknowledged by all replicas."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._topic = settings.kafka_topic(DEAD_LETTERS)
+        self._options = kafka_python_options(settings)
+        self._producer: AIOKafkaProducer | None = None
+
+    async def send(self, letters: Iterable[DeadLetter]) -> None:
+        """Write letters and wait until Kafka has them; on a repeat the key is the same."""
+        producer = await self._started()
+        pending = [await self._put(producer, letter) for letter in letters]
+        for delivery in pending:
+            await delivery
+
+    async def _put(self, producer: AIOKafkaProducer, letter: DeadLetter) -> Any:
+        value, headers = letter.record.value, letter.headers
+        try:
+            return await producer.send(self._topic, value, key=letter.origin, headers=headers)
+        except MessageSizeTooLargeError:
+            headers.append(("truncated", b"true"))
+            return await producer.send(self._topic, value[:KEPT_OF_TOO_LARGE], key=letter.origin, headers=headers)
+
+    async def _started(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            producer = AIOKafkaProducer(
+                **self._options, acks="all", enable_idempotence=True, max_request_size=_MAX_REQUEST, linger_ms=5
+            )
+            await producer.start()
+            self._producer = producer
+        return self._producer
+
+    async def close(self) -> None:
+        """Give back its connections."""
+        if self._producer is not None:
+            await self._producer.stop()
+            self._producer = None

@@ -1,0 +1,215 @@
+"""The way of one batch: decode, load, fold, commit."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import NamedTuple, Protocol
+
+from salesfx.decoder import Event, decode
+from salesfx.fold import AccountFullError, Fold, Outcome
+from salesfx.lead import MAX_ENTITIES
+from salesfx.refusal import Reason, Refused
+from salesfx.rules import Rules
+from salesfx.tables import Tables
+from salesfx.tables.layout import VERSION_BYTES, partition_field
+from salesfx.tables.store import (
+    Answer,
+    Commit,
+    Committed,
+    Conflict,
+    DefinitionsChangedError,
+    Elsewhere,
+    OtherDefinitions,
+)
+from streams.batch import Batch
+from streams.dead_letters import DeadLetter
+
+log = logging.getLogger("salesfx.worker")
+
+
+class LetterBox(Protocol):
+    """Where dead letters are put."""
+
+    async def send(self, letters: Collection[DeadLetter]) -> None:
+        """Return when they are safe."""
+
+
+class Work(NamedTuple):
+    """A batch, or a part of one, decoded."""
+
+    batch: Batch
+    before: int
+    after: int
+    events: list[Event]
+    letters: list[DeadLetter]
+    """Records that could not be decoded."""
+
+
+class Processor:
+    """Takes batches of every topic to the tables."""
+
+    def __init__(self, tables: Tables, rules: Rules, letter_box: LetterBox, topics: Mapping[str, str]) -> None:
+        """Make one.
+
+        Args:
+            tables: Where the batches go.
+            rules: What they mean.
+            letter_box: Where events go that cannot be used.
+            topics: Our names of the topics, by the names that they have in Kafka.
+
+        """
+        self._tables = tables
+        self._rules = rules
+        self._letter_box = letter_box
+        self._topics = topics
+        self._seconds_of: dict[str, float] = dict.fromkeys(topics.values(), 0.0)
+        """Processing time that no commit has reported yet, by topic."""
+
+    async def process(self, batch: Batch) -> Elsewhere | None:
+        """Take one batch to the tables.
+
+        Returns:
+            None when it is in. Elsewhere where the stored offset is not the batch's beginning: the partition is then to
+            be read again from there.
+
+        Raises:
+            DefinitionsChangedError: The tables are being made under other definitions.
+
+        """
+        topic = self._topics[batch.source.topic]
+        started = time.perf_counter()
+        elsewhere = await self._settle(self._decoded(batch, topic), topic)
+        self._seconds_of[topic] += time.perf_counter() - started
+        return elsewhere
+
+    @staticmethod
+    def _decoded(batch: Batch, topic: str) -> Work:
+        events: list[Event] = []
+        letters: list[DeadLetter] = []
+        partition = batch.source.partition
+        for record in batch.records:
+            try:
+                events.append(decode(topic, record.value, record.headers, partition, record.offset))
+            except Refused as refused:
+                letters.append(DeadLetter(record, refused))
+        return Work(batch, batch.before, batch.after, events, letters)
+
+    async def _settle(self, work: Work, topic: str) -> Elsewhere | None:
+        records = _ReadRecords(self._tables)
+        sent = 0
+        while True:
+            try:
+                outcome, letters = await self._folded(work, records)
+            except AccountFullError as full:
+                return await self._settle_halves(work, topic, full)
+            if len(letters) > sent:
+                await self._letter_box.send(letters[sent:])
+                sent = len(letters)
+            answer = await self._tables.commit(self._commit(work, topic, records, outcome, letters))
+            if not isinstance(answer, Conflict):
+                self._seconds_of[topic] = 0.0
+                return self._verdict(answer, work)
+            log.debug("%s: %d records were changed meanwhile; merging again", work.batch.source, len(answer.refs))
+            records.forget(answer.refs)
+
+    async def _folded(self, work: Work, records: "_ReadRecords") -> tuple[Outcome, list[DeadLetter]]:
+        """Merge, reading what is missing in `records`."""
+        fold = Fold(work.events, self._rules)
+        await records.read(fold.first_reads())
+        await records.read(fold.homes_left(records.contents))
+        fold.merge(records.contents)
+        await records.read(fold.accounts())
+        outcome = fold.settle(records.contents)
+        by_offset = {record.offset: record for record in work.batch.records} if outcome.rejections else {}
+        rejected = [DeadLetter(by_offset[event.standing.offset], why) for event, why in outcome.rejections]
+        return outcome, work.letters + rejected
+
+    async def _settle_halves(self, work: Work, topic: str, full: AccountFullError) -> Elsewhere | None:
+        """Find the events that an account has no place for, by halving; all others are merged."""
+        events = work.events
+        if len(events) > 1:
+            middle = events[len(events) // 2].standing.offset
+            for half in (
+                work._replace(after=middle, events=events[: len(events) // 2], letters=_between(work.letters, 0, middle)),
+                work._replace(
+                    before=middle,
+                    events=events[len(events) // 2 :],
+                    letters=_between(work.letters, middle, work.after),
+                ),
+            ):
+                elsewhere = await self._settle(half, topic)
+                if elsewhere is not None:
+                    return elsewhere
+            return None
+        refused = Refused(Reason.TOO_MANY_ENTITIES, f"{full} has {MAX_ENTITIES} deals and quotes; no further one is merged")
+        record = next(record for record in work.batch.records if record.offset == events[0].standing.offset)
+        return await self._settle(work._replace(events=[], letters=[*work.letters, DeadLetter(record, refused)]), topic)
+
+    def _commit(
+        self, work: Work, topic: str, records: "_ReadRecords", outcome: Outcome, letters: list[DeadLetter]
+    ) -> Commit:
+        partition = work.batch.source.partition
+        field = partition_field(topic, partition)
+        counters = Counter({f"rejected|{topic}|{letter.refused.reason}": 0 for letter in letters})
+        counters.update(f"rejected|{topic}|{letter.refused.reason}" for letter in letters)
+        counters[f"processed|{topic}"] = len(work.events) + len(work.letters) - len(letters)
+        counters[f"batches|{topic}"] = 1
+        counters[f"batch_microseconds|{topic}"] = int(self._seconds_of[topic] * 1_000_000)
+        marks = {f"last_commit|{field}": f"{time.time():.3f}"}
+        newest = max((record.timestamp for record in work.batch.records), default=None)
+        if newest is not None:
+            marks[f"last_event|{field}"] = f"{newest / 1000:.3f}"
+        return Commit(
+            topic,
+            partition,
+            work.before,
+            work.after,
+            seen=records.versions,
+            writes=outcome.writes,
+            cells=outcome.cells,
+            counters=counters,
+            marks=marks,
+        )
+
+    @staticmethod
+    def _verdict(answer: Answer, work: Work) -> Elsewhere | None:
+        match answer:
+            case Committed():
+                return None
+            case Elsewhere(stored):
+                # An earlier try got through when the stored offset is already the one after.
+                return None if stored == work.after else answer
+            case OtherDefinitions(fingerprint):
+                raise DefinitionsChangedError(
+                    f"the tables are being made under other definitions (fingerprint {fingerprint}) than this worker's. "
+                    "Give every worker the same settings and the same version of salesfx."
+                )
+        raise AssertionError(answer)
+
+
+class _ReadRecords:
+    """The records that were read for a batch, apart from their versions."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self.contents: dict[str, bytes | None] = {}
+        self.versions: dict[str, bytes] = {}
+
+    async def read(self, refs: Collection[str]) -> None:
+        """Read those that were not read yet."""
+        missing = [ref for ref in refs if ref not in self.contents]
+        if not missing:
+            return
+        for ref, record in (await self._tables.load(missing)).items():
+            self.versions[ref] = b"" if record is None else record[:VERSION_BYTES]
+            self.contents[ref] = None if record is None else record[VERSION_BYTES:]
+
+    def forget(self, refs: Collection[str]) -> None:
+        """Have them read again."""
+        for ref in refs:
+            del self.contents[ref], self.versions[ref]
+
+
+def _between(letters: list[DeadLetter], start: int, end: int) -> list[DeadLetter]:
+    return [letter for letter in letters if start <= letter.record.offset < end]

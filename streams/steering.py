@@ -1,0 +1,146 @@
+"""Where each partition is read from: Redis decides, and every seek passes one check."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+
+from salesfx.definitions import Definitions
+from salesfx.errors import NeedsAttentionError
+from salesfx.kafka_log import KafkaLog, OtherLogError, check_identity
+from salesfx.tables import Tables
+from salesfx.tables.layout import partition_field
+from streams.batch import Batch, Partition
+from streams.ending import WorkerError, end_process
+from streams.transport import LogRange, Offsets
+
+log = logging.getLogger("salesfx.worker")
+
+SEEK_SECONDS = 10.0
+"""Longest time for a seek; Faust would hang in it for ever, holding its partitions."""
+
+
+class OffsetSteering:
+    """Steers the consumer by the offsets that are stored beside the tables."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        definitions: Definitions,
+        kafka_log: KafkaLog,
+        topics: Mapping[str, str],
+        *,
+        from_log_start: bool = False,
+    ) -> None:
+        """Make one.
+
+        Args:
+            tables: Where the offsets are stored.
+            definitions: Under which tables are made where Redis has lost everything.
+            kafka_log: Tells the identity of the log.
+            topics: Our names of the topics, by the names that they have in Kafka.
+            from_log_start: Begin where the log begins now, though events before it are gone.
+
+        """
+        self._tables = tables
+        self._definitions = definitions
+        self._kafka_log = kafka_log
+        self._topics = topics
+        self._from_log_start = from_log_start
+        self._epochs: dict[Partition, int] = {}
+        self._wanted: set[Partition] = set()
+
+    def epoch(self, partition: Partition) -> int:
+        """Tell the partition's epoch, which batches carry."""
+        return self._epochs.get(partition, 0)
+
+    def is_current(self, batch: Batch) -> bool:
+        """Tell whether a batch was read since the partition's last seek."""
+        return batch.epoch == self.epoch(batch.source)
+
+    def read_again(self, partition: Partition, why: str) -> None:
+        """Have the partition read again from its stored offset; what is read of it already is dropped."""
+        log.info("%s is read again from its stored offset: %s", partition, why)
+        self._epochs[partition] = self.epoch(partition) + 1
+        self._wanted.add(partition)
+
+    async def starting_points(self, partitions: Collection[Partition], log_range: LogRange) -> Offsets:
+        """Give the stored offsets of newly assigned partitions, checked; ends the process where that fails."""
+        for partition in partitions:
+            self._epochs[partition] = self.epoch(partition) + 1
+            self._wanted.discard(partition)
+        return await self._resolved_in_time(partitions, log_range)
+
+    async def pending_seeks(self, assigned: Collection[Partition], log_range: LogRange) -> Offsets:
+        """Give the stored offsets of the partitions that are to be read again, checked."""
+        if not self._wanted:
+            return {}
+        wanted = self._wanted & set(assigned)
+        self._wanted.clear()
+        return await self._resolved_in_time(wanted, log_range) if wanted else {}
+
+    async def _resolved_in_time(self, partitions: Collection[Partition], log_range: LogRange) -> Offsets:
+        try:
+            async with asyncio.timeout(SEEK_SECONDS):
+                return await self._resolve(partitions, log_range)
+        except TimeoutError:
+            names = ", ".join(map(str, sorted(partitions)))
+            end_process(
+                WorkerError(
+                    f"Redis or Kafka gave no answer within {SEEK_SECONDS:.0f} s when the stored offsets of {names} were "
+                    "asked for. The worker ends, so that another can take these partitions over; start it again when "
+                    "they answer."
+                )
+            )
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, going on would be silent
+            end_process(error)
+
+    async def _resolve(self, partitions: Collection[Partition], log_range: LogRange) -> Offsets:
+        stored = await self._tables.offsets()
+        if any(self._field(partition) not in stored for partition in partitions):
+            await self._tables.open(self._definitions)
+        await self.check_identity()
+        begins, ends = await log_range(partitions)
+        offsets: Offsets = {}
+        for partition in partitions:
+            offset = stored.get(self._field(partition))
+            if offset is None:
+                offset = await self._first_offset(partition, begins[partition])
+            if not begins[partition] <= offset <= ends[partition]:
+                raise _out_of_log(partition, offset, begins[partition], ends[partition])
+            offsets[partition] = offset
+        return offsets
+
+    async def check_identity(self) -> None:
+        """Compare the cluster and the topics with those that the stored offsets belong to.
+
+        Raises:
+            OtherLogError: They are others.
+
+        """
+        found = await asyncio.to_thread(self._kafka_log.identity)
+        check_identity(await self._tables.log_identity(found), found)
+
+    def _field(self, partition: Partition) -> str:
+        return partition_field(self._topics[partition.topic], partition.partition)
+
+    async def _first_offset(self, partition: Partition, begin: int) -> int:
+        if begin > 0 and not self._from_log_start:
+            raise NeedsAttentionError(
+                f"no offset is stored for {partition}, and its log begins at {begin}: the {begin} events before that "
+                "are gone from Kafka, so the tables cannot be complete. Put a backup of Redis back, or start with "
+                "--from-log-start to count only what is there."
+            )
+        return await self._tables.start_at(self._topics[partition.topic], partition.partition, begin)
+
+
+def _out_of_log(partition: Partition, offset: int, begin: int, end: int) -> OtherLogError:
+    where = "begins only at" if offset < begin else "ends already at"
+    at = begin if offset < begin else end
+    return OtherLogError(
+        f"the stored offset of {partition} is {offset}, but its log {where} {at}: it was cut, or the topic was deleted "
+        "and made again. Put the log back, or set `namespace` to a new name: its tables are then made from this log from "
+        "the beginning."
+    )
+

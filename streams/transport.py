@@ -1,0 +1,204 @@
+"""The one module that touches the insides of Faust and aiokafka; a contract test covers what it relies on.
+
+Faust hands every record to the streams as a message with tasks of its own, which is what makes it slow. This driver hands
+over one message for each partition's fetch: its value is a `Batch`. It reads committed records only, takes positions in
+the consumer's own thread, and carries out every seek in the fetch loop, where nothing can overwrite it.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Any, Protocol
+
+from aiokafka.consumer.fetcher import OffsetResetStrategy
+from aiokafka.errors import OffsetOutOfRangeError
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import Message
+
+from salesfx.errors import NeedsAttentionError
+from streams.batch import Batch, Partition
+from streams.ending import end_process
+
+FETCH_MAX_WAIT_MS = 500
+"""How long the broker may hold a fetch that finds nothing."""
+
+
+Offsets = dict[Partition, int]
+LogRange = Callable[[Collection[Partition]], Awaitable[tuple[Offsets, Offsets]]]
+"""Gives the first offsets of the log, and those after its last committed record."""
+
+
+class Steering(Protocol):
+    """Who knows where each partition is to be read from."""
+
+    async def starting_points(self, partitions: Collection[Partition], log_range: LogRange) -> Offsets:
+        """Give the checked offsets at which newly assigned partitions are to be read; does not return on failure."""
+
+    async def pending_seeks(self, assigned: Collection[Partition], log_range: LogRange) -> Offsets:
+        """Give the checked offsets of partitions that are to be read again from elsewhere."""
+
+    def epoch(self, partition: Partition) -> int:
+        """Tell the partition's epoch."""
+
+
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):
+    """aiokafka's consumer, in its thread."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust asks for read_committed only in its exactly-once mode; aborted events must never count.
+        consumer._isolation_level = "read_committed"
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        return consumer
+
+    async def _fetch_batches(
+        self, consumer: Any, partitions: Collection[TP], timeout: float, max_records: int
+    ) -> dict[TP, tuple[int, int, list[Any]]]:
+        """Fetch, with each partition's position before and after."""
+        assignment = consumer._subscription.subscription.assignment
+        if assignment is None or not assignment.active:
+            return {}
+        before = {}
+        for partition in partitions:
+            state = assignment.state_value(partition)
+            if state is not None and state.has_valid_position:
+                before[partition] = state.position
+        try:
+            records = await self._fetch_records(consumer, set(before), timeout=timeout, max_records=max_records)
+        except OffsetOutOfRangeError as error:
+            end_process(_out_of_range(error))
+        if not assignment.active:
+            return {}
+        fetched = {}
+        for partition, start in before.items():
+            state = assignment.state_value(partition)
+            if state.has_valid_position and state.position != start:
+                fetched[partition] = (start, state.position, records.get(partition, []))
+        return fetched
+
+    async def fetch_batches(
+        self, partitions: Collection[TP], timeout: float
+    ) -> dict[TP, tuple[int, int, list[Any]]]:
+        """Fetch in the consumer's thread, so that positions and records belong together."""
+        consumer = self._ensure_consumer()
+        result: dict[TP, tuple[int, int, list[Any]]] = await self.call_thread(
+            self._fetch_batches, consumer, partitions, timeout, consumer._max_poll_records
+        )
+        return result
+
+    async def positions(self) -> dict[TP, int]:
+        """Tell the position of every assigned partition that has one."""
+
+        async def read() -> dict[TP, int]:
+            assignment = self._ensure_consumer()._subscription.subscription.assignment
+            if assignment is None or not assignment.active:
+                return {}
+            states = {partition: assignment.state_value(partition) for partition in assignment.tps}
+            return {TP(*tp): state.position for tp, state in states.items() if state.has_valid_position}
+
+        result: dict[TP, int] = await self.call_thread(read)
+        return result
+
+    def reset_unknown_positions(self, *, allowed: bool) -> None:
+        """Say whether aiokafka may choose a position by itself.
+
+        It must between an assignment and our first seek, since it finds no committed offset in Kafka. After that, an
+        offset out of range means that the log was cut, and choosing another would lose events without a word.
+        """
+        strategy = OffsetResetStrategy.EARLIEST if allowed else OffsetResetStrategy.NONE
+        self._ensure_consumer()._fetcher._default_reset_strategy = strategy
+
+
+class RebalanceListener(driver.ConsumerRebalanceListener):
+    """Lets aiokafka choose positions from the revocation until our seeks."""
+
+    def on_partitions_revoked(self, revoked: Iterable[Any]) -> Any:
+        self._thread.reset_unknown_positions(allowed=True)
+        return super().on_partitions_revoked(revoked)
+
+
+class BatchConsumer(driver.Consumer):
+    """Faust's consumer, whose messages are batches."""
+
+    RebalanceListener = RebalanceListener
+
+    @property
+    def steering(self) -> Steering:
+        steering: Steering = self.transport.steering
+        return steering
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek the assigned partitions to the offsets stored beside the tables."""
+        partitions = {Partition(*tp): tp for tp in self.assignment()}
+        if not partitions:
+            return {}
+        points = await self.steering.starting_points(list(partitions), self.log_range)
+        seeks = {partitions[partition]: offset for partition, offset in points.items()}
+        seeks = {tp: offset for tp, offset in seeks.items() if tp in self.assignment()}
+        await self.seek_wait(seeks)
+        self._thread.reset_unknown_positions(allowed=False)
+        return seeks
+
+    async def log_range(self, partitions: Collection[Partition]) -> tuple[Offsets, Offsets]:
+        """Ask Kafka where the log of partitions begins and ends."""
+        tps = [TP(*partition) for partition in partitions]
+        begins = await self._thread.earliest_offsets(*tps)
+        ends = await self._thread.highwaters(*tps)
+        return {Partition(*tp): at for tp, at in begins.items()}, {Partition(*tp): at for tp, at in ends.items()}
+
+    async def positions(self) -> Offsets:
+        """Tell where the consumer stands in every assigned partition."""
+        return {Partition(*tp): position for tp, position in (await self._thread.positions()).items()}
+
+    async def _getmany(self, active_partitions: Collection[TP] | None, timeout: float) -> dict[TP, list[Batch]]:
+        await self._carry_out_seeks()
+        epochs = {tp: self.steering.epoch(Partition(*tp)) for tp in active_partitions or ()}
+        fetched = await self._thread.fetch_batches(list(epochs), timeout)
+        return {
+            tp: [Batch(Partition(*tp), before, after, records, epochs[tp])]
+            for tp, (before, after, records) in fetched.items()
+        }
+
+    async def _carry_out_seeks(self) -> None:
+        assigned = {Partition(*tp): tp for tp in self.assignment()}
+        seeks = await self.steering.pending_seeks(list(assigned), self.log_range)
+        if seeks:
+            still = self.assignment()
+            await self.seek_wait({assigned[p]: offset for p, offset in seeks.items() if assigned[p] in still})
+
+    def _to_message(self, tp: TP, record: Batch) -> Message:
+        return driver.ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            record.before,
+            None,
+            None,
+            (),  # headers stay with the records: a reply-to header must not let a producer make us write anywhere
+            None,
+            record,
+            None,
+            0,
+            0,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+
+class BatchTransport(driver.Transport):
+    """The driver; set it as `app.transport` before the first agent."""
+
+    Consumer = BatchConsumer
+
+    def __init__(self, *arguments: Any, steering: Steering, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.steering = steering
+
+
+def _out_of_range(error: OffsetOutOfRangeError) -> NeedsAttentionError:
+    return NeedsAttentionError(
+        f"Kafka does not have the offsets that come next any more ({error.args[0] if error.args else error}): a topic "
+        "was cut, or deleted and made again. Start again to see which; to make the tables from the log that there is "
+        "now, set `namespace` to a new name."
+    )

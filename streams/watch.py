@@ -1,0 +1,121 @@
+"""What a worker looks at every few seconds, because nothing else would tell it."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
+
+from salesfx.kafka_log import KafkaAwayError, KafkaLog
+from salesfx.tables import Tables
+from salesfx.tables.layout import partition_field
+from streams.batch import Partition
+from streams.ending import WorkerError
+from streams.steering import OffsetSteering
+from streams.transport import Offsets
+
+log = logging.getLogger("salesfx.worker")
+
+LOOK_SECONDS = 3.0
+CHECK_SECONDS = 60.0
+"""How often policies and identities, which change by hand only, are looked at."""
+
+
+class Consumer(Protocol):
+    """What the watch asks the consumer."""
+
+    async def positions(self) -> Offsets:
+        """Tell where it stands in every assigned partition."""
+
+    async def log_range(self, partitions: list[Partition]) -> tuple[Offsets, Offsets]:
+        """Ask Kafka where the log begins and ends."""
+
+
+class Watch:
+    """Notices a Redis that lost data, a consumer that is stuck, a log that is another, a Redis that evicts."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        steering: OffsetSteering,
+        kafka_log: KafkaLog,
+        topics: Mapping[str, str],
+        watchdog_seconds: float,
+    ) -> None:
+        self._tables = tables
+        self._steering = steering
+        self._kafka_log = kafka_log
+        self._topics = topics
+        self._watchdog_seconds = watchdog_seconds
+        self._last: dict[Partition, tuple[int | None, int]] = {}
+        """Stored offset and position of each partition at the last look."""
+        self._moved_at: dict[Partition, float] = {}
+        """When each partition last made progress, or had nothing to do."""
+        self._checked_at = time.monotonic()
+        self.trouble = "none was reported"
+        """What was last wrong with Redis or Kafka, for the watchdog's sentence."""
+
+    async def look(self, consumer: Consumer) -> None:
+        """Look once.
+
+        Raises:
+            SalesfxError: The worker must not go on.
+
+        """
+        try:
+            await self._look_at_offsets(consumer)
+            if time.monotonic() - self._checked_at >= CHECK_SECONDS:
+                await self._check()
+        except (RedisError, KafkaError, KafkaAwayError, OSError, asyncio.TimeoutError) as error:
+            self.trouble = f"{type(error).__name__}: {error}"
+            log.warning("cannot look at the offsets: %s", self.trouble)
+            self._bark()
+
+    async def _look_at_offsets(self, consumer: Consumer) -> None:
+        positions = await consumer.positions()
+        now = time.monotonic()
+        self._moved_at = {partition: self._moved_at.get(partition, now) for partition in positions}
+        async with asyncio.timeout(5):
+            by_field = await self._tables.offsets()
+        stored = {p: by_field.get(partition_field(self._topics[p.topic], p.partition)) for p in positions}
+        self._reread_lost(positions, stored)
+        _, ends = await consumer.log_range(list(positions))
+        for partition, end in ends.items():
+            lag = end - (stored[partition] or 0)
+            moved = self._last.get(partition, (None, 0))[0] != stored[partition]
+            if lag < 0:
+                raise WorkerError(
+                    f"the stored offset of {partition} is {stored[partition]}, beyond the end of its log at {end}: the "
+                    "topic was cut, or deleted and made again."
+                )
+            if lag == 0 or moved:
+                self._moved_at[partition] = now
+        self._last = {partition: (stored[partition], positions[partition]) for partition in positions}
+        self._bark()
+
+    def _reread_lost(self, positions: Offsets, stored: Mapping[Partition, int | None]) -> None:
+        """Have partitions read again whose stored offset is not where the consumer stands, and stays so.
+
+        An idle partition gets no answer from a commit that would tell it so.
+        """
+        for partition, position in positions.items():
+            if stored[partition] != position and self._last.get(partition) == (stored[partition], position):
+                self._steering.read_again(partition, f"stored is {stored[partition]}, the consumer stands at {position}")
+
+    def _bark(self) -> None:
+        now = time.monotonic()
+        for partition, moved_at in self._moved_at.items():
+            if now - moved_at > self._watchdog_seconds:
+                raise WorkerError(
+                    f"{partition} has events to read, and nothing was committed for {now - moved_at:.0f} s. Last trouble: "
+                    f"{self.trouble}. The worker ends, so that a new one can start afresh."
+                )
+
+    async def _check(self) -> None:
+        self._checked_at = time.monotonic()
+        await self._tables.check()
+        await self._steering.check_identity()
+        await asyncio.to_thread(self._kafka_log.check_topics)

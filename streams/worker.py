@@ -1,0 +1,36 @@
+"""`salesfx worker`: the process that takes events from Kafka to the tables."""
+
+import asyncio
+import logging
+
+import faust
+
+from salesfx.errors import SalesfxError
+from salesfx.settings import Settings
+from streams.app import build_app, check_before_start
+
+
+def run_worker(settings: Settings, *, from_log_start: bool = False, log_level: str = "INFO") -> None:
+    """Run until SIGTERM or Ctrl-C, or until the worker must not go on.
+
+    Raises:
+        SalesfxError: It could not start; the sentence says what to do.
+        SystemExit: At the end.
+
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=log_level)
+    for chatty in ("aiokafka", "kafka", "faust", "mode"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        asyncio.run(check_before_start(settings))
+    except OSError as error:
+        raise SalesfxError(f"cannot start: {error}") from error
+    app = build_app(settings, from_log_start=from_log_start)
+    _Worker(app, loglevel=log_level, quiet=True, redirect_stdouts=False).execute_from_commandline()
+
+
+class _Worker(faust.Worker):
+    """Faust's worker, which leaves logging to us."""
+
+    def _setup_logging(self) -> None:
+        """Keep what `run_worker` set up."""

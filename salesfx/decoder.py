@@ -333,12 +333,8 @@ class _Reader:
                 value.decode()
             try:
                 return self._decoder.decode(value)
-            except msgspec.ValidationError:
-                return self._parse_loosely(value)
             except msgspec.DecodeError:
-                if _SURROGATE.search(value) is None:
-                    raise
-                return self._parse_loosely(_without_half_characters(value))
+                return self._parse_loosely(value)
         except msgspec.ValidationError as error:
             raise Refused(Reason.NOT_JSON, f"the value is not a JSON object: {error}") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -346,6 +342,8 @@ class _Reader:
 
     def _parse_loosely(self, value: bytes) -> Any:
         """Read again with every field on its own: a retraction's other fields are not read, blank ones are absent."""
+        if _SURROGATE.search(value):
+            value = _without_half_characters(value)
         wire = self._decoder.type()
         for name, raw in self._raw_decoder.decode(value).items():
             if name in self._names:

@@ -66,10 +66,16 @@ class SalesCollector(Collector):
     def collect(self) -> Iterator[Family]:
         """Build the families."""
         snapshot, log_ends = self._snapshot, self._log_ends
-        yield _single("salesfx_up", "Whether the tables can be read: Redis answers, and they mean what the settings say", snapshot is not None)
-        yield InfoMetricFamily("salesfx_build", "The version of salesfx that serves this", {"version": __version__})
+        yield _single(
+            "salesfx_up",
+            "Whether the tables can be read: Redis answers, and they mean what the settings say",
+            snapshot is not None,
+        )
+        yield InfoMetricFamily("salesfx_build", "The version of salesfx that serves this.", {"version": __version__})
         if log_ends is not None:
-            yield _single("salesfx_kafka_up", "Whether Kafka told the ends of its logs when it was last asked", log_ends.answers)
+            yield _single(
+                "salesfx_kafka_up", "Whether Kafka told the ends of its logs when it was last asked", log_ends.answers
+            )
         if snapshot is None:
             return
         window = Window(snapshot, self._today)
@@ -95,7 +101,9 @@ def _single(name: str, text: str, value: bool) -> GaugeMetricFamily:
 
 
 def _context(window: Window, snapshot: Snapshot) -> Iterator[Family]:
-    months = InfoMetricFamily("salesfx_month", "Which month a months_ago is, in the business time zone.", labels=[_MONTHS_AGO])
+    months = InfoMetricFamily(
+        "salesfx_month", "Which month a months_ago is, in the business time zone.", labels=[_MONTHS_AGO]
+    )
     for ago, month in window.months.items():
         months.add_metric([str(ago)], {"month": str(month)})
     yield months
@@ -150,7 +158,7 @@ def _by_salesperson(metric: Metric, window: Window, months: _Months, suffix: str
 
 
 def _help(metric: Metric, label: str, also: str) -> str:
-    unit = " (1150.5 is 1150 units and 50 hundredths)" if metric.is_value else ""
+    unit = " (in units, not in hundredths)" if metric.is_value else ""
     return f"{metric.help}{unit}{also}, by {label}."
 
 
@@ -160,12 +168,16 @@ def _sample(metric: Metric, number: int) -> float:
 
 
 def _counters(counters: Mapping[str, int]) -> Iterator[Family]:
-    processed = CounterMetricFamily("salesfx_events_processed", "Events taken from Kafka, refused ones among them.", labels=["topic"])
+    processed = CounterMetricFamily(
+        "salesfx_events_processed", "Events taken into the tables, repeated ones among them; rejected ones are counted apart.", labels=["topic"]
+    )
     for (topic,), number in _counted(counters, "processed", [(topic,) for topic in TOPICS]):
         processed.add_metric([topic], float(number))
     yield processed
     rejected = CounterMetricFamily(
-        "salesfx_events_rejected", "Events that went to the dead-letter topic, by the reason.", labels=["topic", "reason"]
+        "salesfx_events_rejected",
+        "Events that went to the dead-letter topic, by the reason.",
+        labels=["topic", "reason"],
     )
     known = [(topic, reason.value) for topic in TOPICS for reason in Reason]
     for labels, number in _counted(counters, "rejected", known):
@@ -202,7 +214,9 @@ def _marks(marks: Mapping[str, str]) -> Iterator[Family]:
         ("last_event", "When the partition's last event got into Kafka"),
         ("last_commit", "When the partition's last batch was committed to the tables"),
     ):
-        family = GaugeMetricFamily(f"salesfx_{kind}_timestamp_seconds", text + ", in Unix time.", labels=["topic", "partition"])
+        family = GaugeMetricFamily(
+            f"salesfx_{kind}_timestamp_seconds", text + ", in Unix time.", labels=["topic", "partition"]
+        )
         for field, moment in sorted(marks.items()):
             name, _, partition = field.partition("|")
             if name == kind:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from salesfx.account import Account
+from salesfx.account import Account, Statement
 from salesfx.decoder import Event
 from salesfx.events import EVENT_TYPES, LeadCreated
 from salesfx.kpi import EMPTY, Cells, Summary, account_cells, summarise
@@ -247,14 +247,14 @@ def _account(stored: bytes | None) -> Account:
     return Account() if stored is None else decode_account(stored)
 
 
-def _state(account: Account, ref: str, statement: object) -> None:
+def _state(account: Account, ref: str, statement: Statement | None) -> None:
     if statement is None:
         account.statements.pop(ref, None)
     else:
-        account.statements[ref] = statement  # type: ignore[assignment]
+        account.statements[ref] = statement
 
 
-def _own(summary: Summary, ref: str) -> list[object]:
+def _own(summary: Summary, ref: str) -> list[Statement]:
     return [summary.statements[ref]] if ref in summary.statements else []
 
 

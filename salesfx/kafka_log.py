@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
@@ -24,6 +24,8 @@ _REMEDY = {
     "cleanup.policy": "events would be deleted",
     "message.timestamp.type": "when an event came to be known could not be told",
 }
+_EARLIEST, _LATEST, _READ_COMMITTED = -2, -1, 1
+"""Kafka's own numbers for what is asked of its logs."""
 CLUSTER = "cluster"
 """Name under which the cluster's id is kept beside the offsets."""
 REQUEST_SECONDS = 8.0
@@ -112,6 +114,22 @@ class KafkaLog:
                 if not topic["error_code"]:
                     ids[f"topic:{self._topics[topic['name']]}"] = str(topic["topic_id"])
         return ids
+
+    def ranges(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """Tell where each partition's log begins, and where its committed events end, by our name of the topic."""
+        with self._admin() as admin:
+            found = [topic for topic in admin.describe_topics(list(self._topics)) if not topic["error_code"]]
+            partitions = [
+                TopicPartition(topic["name"], part["partition_index"]) for topic in found for part in topic["partitions"]
+            ]
+            begins = admin.list_partition_offsets(dict.fromkeys(partitions, _EARLIEST))
+            ends = admin.list_partition_offsets(
+                dict.fromkeys(partitions, _LATEST), isolation_level=_READ_COMMITTED
+            )
+        return {
+            (self._topics[partition.topic], partition.partition): (begins[partition].offset, ends[partition].offset)
+            for partition in partitions
+        }
 
     @contextmanager
     def _admin(self) -> Iterator[Any]:

@@ -1,12 +1,17 @@
 """How Kafka is reached: addresses, TLS and SASL out of the settings, the same for every Kafka client that we use."""
 
+import logging
 import re
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from salesfx.settings import Settings, SettingsError
 
 _SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:,\[\]]+):(\d{1,5})")
+
+_CONNECTION_LOST = re.compile(r"Connection lost: (.+)")
 
 
 def bootstrap_servers(settings: Settings) -> list[str]:
@@ -72,6 +77,33 @@ def kafka_python_options(settings: Settings) -> dict[str, Any]:
         options["sasl_plain_username"] = settings.kafka_username
         options["sasl_plain_password"] = settings.kafka_password
     return options
+
+
+@contextmanager
+def connection_troubles() -> Iterator[list[str]]:
+    """Collect why connections fail meanwhile, each reason once.
+
+    kafka-python tries again until its time is up, whatever the reason, and then raises that it could not connect. That
+    a password is wrong or a certificate is not trusted it only logs.
+
+    Yields:
+        A list that fills.
+
+    """
+    reasons: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            match = _CONNECTION_LOST.search(record.getMessage())
+            if match is not None and match[1] not in reasons:
+                reasons.append(match[1])
+
+    log, listener = logging.getLogger("kafka"), Listener()
+    log.addHandler(listener)
+    try:
+        yield reasons
+    finally:
+        log.removeHandler(listener)
 
 
 def _checking_context(ca_file: str | None) -> ssl.SSLContext:

@@ -183,7 +183,7 @@ def _fallback_account(ref: str, lead: Lead) -> str:
     named = [
         (entity.occurred_at, key, rank, entity.account_id)
         for rank, entities in ((0, lead.deals), (1, lead.quotes))
-        for key, entity in entities.items()  # type: ignore[attr-defined]
+        for key, entity in entities.items()
         if entity.account_id is not None
     ]
     return ACCOUNT + max(named)[3] if named else ref

@@ -5,7 +5,6 @@ The end that counts is the last stable offset: what a worker, which reads commit
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -30,12 +29,11 @@ class LogEnds:
 
     """
 
-    def __init__(self, settings: Settings, *, topics: Sequence[str] = TOPICS, every: float = EVERY_SECONDS) -> None:
+    def __init__(self, settings: Settings, *, every: float = EVERY_SECONDS) -> None:
         """Make it; nothing is asked before `run`.
 
         Args:
             settings: Where Kafka is.
-            topics: Whose partitions count.
             every: Seconds between two questions.
 
         Raises:
@@ -44,7 +42,7 @@ class LogEnds:
         """
         self.latest: LogEndsView | None = None
         self._options: dict[str, Any] = kafka_python_options(settings)
-        self._topics = topics
+        self._topics = {settings.kafka_topic(topic): topic for topic in TOPICS}
         self._every = every
 
     async def run(self) -> None:
@@ -62,8 +60,11 @@ class LogEnds:
         except (KafkaError, OSError, TimeoutError) as error:
             self.latest = LogEndsView(False)
             if before is None or before.answers:
-                _log.warning("Kafka does not tell the ends of its logs, so the lag is not shown: %s", error or type(error).__name__)
-        except Exception:
+                _log.warning(
+                    "Kafka does not tell the ends of its logs, so the lag is not shown: %s",
+                    error or type(error).__name__,
+                )
+        except Exception:  # noqa: BLE001 - see below
             # A fault of the client's must not end the only task that would notice its recovery.
             self.latest = LogEndsView(False)
             _log.exception("asking Kafka for the ends of its logs failed")
@@ -75,7 +76,11 @@ class LogEnds:
         brokers that do so; one that is new asks for all topics.
         """
         consumer = AIOKafkaConsumer(
-            **self._options, group_id=None, enable_auto_commit=False, isolation_level="read_committed", request_timeout_ms=5000
+            **self._options,
+            group_id=None,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            request_timeout_ms=5000,
         )
         try:
             await consumer.start()
@@ -87,4 +92,4 @@ class LogEnds:
             ends = await consumer.end_offsets(partitions)
         finally:
             await consumer.stop()
-        return {partition_field(partition.topic, partition.partition): end for partition, end in ends.items()}
+        return {partition_field(self._topics[partition.topic], partition.partition): end for partition, end in ends.items()}

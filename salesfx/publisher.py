@@ -11,7 +11,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -25,7 +25,7 @@ from salesfx.decoder import decode
 from salesfx.errors import NeedsAttentionError, SalesfxError
 from salesfx.events import TOPICS, CrmEvent
 from salesfx.kafka_log import KafkaAwayError
-from salesfx.kafka_security import kafka_python_options
+from salesfx.kafka_security import connection_troubles, kafka_python_options
 from salesfx.refusal import Reason, Refused
 from salesfx.settings import Settings, load_settings
 
@@ -249,7 +249,7 @@ class Publisher:
 
     def _connect(self) -> _Producer:
         milliseconds = int(self._delivery_timeout * 1000)
-        try:
+        with self._reachable():
             return _Producer(
                 **self._options,
                 acks="all",
@@ -264,25 +264,25 @@ class Publisher:
                 batch_size=128 * 1024,
                 linger_ms=20,
             )
-        except KafkaError as error:
-            raise self._away(error) from error
 
-    def _away(self, error: KafkaError) -> KafkaAwayError:
-        return KafkaAwayError(
-            f"cannot use Kafka at {self._settings.kafka} ({self._settings.kafka_security_protocol}): {error}. Check that it "
-            "runs, the address, and the kafka_ settings; `salesfx doctor` looks further."
-        )
+    @contextlib.contextmanager
+    def _reachable(self) -> Iterator[None]:
+        with connection_troubles() as troubles:
+            try:
+                yield
+            except KafkaError as error:
+                raise KafkaAwayError(
+                    f"cannot use Kafka at {self._settings.kafka} ({self._settings.kafka_security_protocol}): "
+                    f"{'; '.join(troubles) or error}. Check that it runs, the address, and the kafka_ settings; "
+                    "`salesfx doctor` looks further."
+                ) from error
 
     def _find_topic(self, topic: str) -> None:
         """Ask which topics there are: a producer would only wait in vain for one that is missing."""
-        try:
+        with self._reachable(), contextlib.ExitStack() as stack:
             admin = KafkaAdminClient(**self._options, bootstrap_timeout_ms=_CONNECT_SECONDS * 1000)
-            try:
-                self._topics = frozenset(admin.list_topics())
-            finally:
-                admin.close()
-        except KafkaError as error:
-            raise self._away(error) from error
+            stack.callback(admin.close)
+            self._topics = frozenset(admin.list_topics())
         if topic not in self._topics:
             raise NeedsAttentionError(
                 f"Kafka at {self._settings.kafka} has no topic {topic}, or hides it from this user. Run `salesfx topics`, or "

@@ -236,7 +236,7 @@ def _is_redis_url(url: str) -> bool:
         usable_port = parts.port is None or parts.port > 0
     except ValueError:
         return False
-    if parts.fragment or "@" in parts.path:  # the rest of a password that is not escaped
+    if parts.fragment or "@" in parts.path + parts.query:  # the rest of a password that is not escaped
         return False
     if parts.scheme == "unix":
         return bool(parts.path)

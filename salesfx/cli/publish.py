@@ -102,13 +102,15 @@ def progress_of(file: BinaryIO, unit: str) -> Iterator[tuple[Console, Advance]]:
 @contextmanager
 def quiet_kafka_python() -> Iterator[None]:
     """Keep kafka-python's log off the terminal: what matters of it is raised, as a sentence."""
-    log = logging.getLogger("kafka")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    log, silence = logging.getLogger("kafka"), logging.NullHandler()
+    propagates = log.propagate
+    log.propagate = False
+    log.addHandler(silence)
     try:
         yield
     finally:
-        log.setLevel(level)
+        log.removeHandler(silence)
+        log.propagate = propagates
 
 
 def _size(file: BinaryIO) -> int | None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,8 +94,11 @@ class Child:
     On Linux it gets SIGTERM when we die, however we die.
     """
 
-    def __init__(self, command: list[str], *, log: Path, folder: Path) -> None:
+    def __init__(
+        self, command: list[str], *, log: Path, folder: Path, environ: Mapping[str, str] | None = None
+    ) -> None:
         self._command = command
+        self._environ = environ
         self._log = log
         self._folder = folder
         self._launched = threading.Event()
@@ -116,6 +120,7 @@ class Child:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     cwd=self._folder,
+                    env=None if self._environ is None else dict(self._environ),
                     start_new_session=True,
                     umask=0o077,
                 )

@@ -119,6 +119,11 @@ class LocalServers:
         for server in self._servers():
             server.check()
 
+    def also_running(self, name: str, pid: int, address: str) -> None:
+        """Have a further process of this folder stopped by the next start, where this one ends without stopping it."""
+        if self._ownership is not None:
+            self._ownership.add_server(name, pid, address)
+
     def _make_servers(self, data: Path, ownership: Ownership) -> None:
         names = ["kafka", "kafka_controller"] * self._with_kafka + ["redis"] * self._with_redis
         ports = kept_ports(data / "ports.json", names, moved=self._progress)

@@ -3,7 +3,8 @@
 The types are the JSON: fields in its order, money as decimal strings of the reporting currency.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -147,7 +148,9 @@ def _conversion(numbers: Numbers) -> Conversion:
 
 def _sales(numbers: Numbers) -> Sales:
     planned, booked = (_by_category(numbers, metric) for metric in ("planned_sales", "booked_sales"))
-    people = {person.name for metric in ("planned_sales", "booked_sales") for person in _not_zero(numbers.by_person[metric])}
+    people = {
+        person.name for metric in ("planned_sales", "booked_sales") for person in _not_zero(numbers.by_person[metric])
+    }
 
     def rank(name: str) -> tuple[int, int, str]:
         booked_value, planned_value = (
@@ -183,10 +186,11 @@ def _of_person(numbers: Numbers, metric: str, name: str) -> dict[str, CountAndVa
     }
 
 
+_Name = TypeVar("_Name")
 _Rows = dict[str, tuple[int, ...]]
 
 
-def _rows(numbers: Numbers, metrics: Iterable[str]) -> tuple[_Rows, _Rows]:
+def _rows(numbers: Numbers, metrics: Collection[str]) -> tuple[_Rows, _Rows]:
     """Put metrics that are broken down by source side by side: by source, and by salesperson."""
     people = [{person.name: number for person, number in numbers.by_person[metric].items()} for metric in metrics]
     return _side_by_side([numbers.by_label[metric] for metric in metrics]), _side_by_side(people)
@@ -198,8 +202,8 @@ def _side_by_side(columns: list[dict[str, int]]) -> _Rows:
     return dict(sorted(rows.items(), key=lambda row: (tuple(-number for number in row[1]), row[0])))
 
 
-def _not_zero(column: Mapping[str, int] | Mapping[Person, int]) -> list[str] | list[Person]:
-    return [name for name, number in column.items() if number]  # type: ignore[return-value]
+def _not_zero(column: Mapping[_Name, int]) -> list[_Name]:
+    return [name for name, number in column.items() if number]
 
 
 def _ratio(part: int, whole: int) -> float | None:

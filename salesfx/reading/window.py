@@ -41,15 +41,14 @@ class Window:
         """
         self.months = shown_months(today)
         tables = snapshot.tables
-        self._whole = {ago: of_month(tables[f"{MONTH}{month}"]) for ago, month in self.months.items()}
-        self._to_date = {
-            ago: to_date(tables[f"{DAYS}{self.months[ago]}"], min(today.day, self.months[ago].days))
-            for ago in _TO_DATE_MONTHS
-        }
-        self._sources = _bounded(_sources_by_leads(self._whole.values()), MAX_SOURCES)
-        self._salespeople = _bounded(_salespeople_by_entries(self._whole.values()), MAX_SALESPEOPLE)
+        whole = {ago: of_month(tables[f"{MONTH}{month}"]) for ago, month in self.months.items()}
+        same_days = {ago: to_date(tables[f"{DAYS}{self.months[ago]}"], today.day) for ago in _TO_DATE_MONTHS}
+        self._sources = _bounded(_sources_by_leads(whole.values()), MAX_SOURCES)
+        self._salespeople = _bounded(_salespeople_by_entries(whole.values()), MAX_SALESPEOPLE)
         self.sources = sorted(set(self._sources.values()))
         self.salespeople = sorted(set(self._salespeople.values()))
+        self._whole = {ago: self._renamed(numbers) for ago, numbers in whole.items()}
+        self._to_date = {ago: self._renamed(numbers) for ago, numbers in same_days.items()}
 
     def labels(self, breakdown: Breakdown) -> Iterable[str]:
         """Give every value that the label of a breakdown has in this window."""
@@ -57,14 +56,14 @@ class Window:
 
     def whole_months(self, months_ahead: int) -> Iterator[tuple[int, Numbers]]:
         """Give (months ago, numbers) of the months gone by, the current one, and so many ahead."""
-        return ((ago, self._renamed(self._whole[ago])) for ago in self._whole if ago >= -months_ahead)
+        return ((ago, numbers) for ago, numbers in self._whole.items() if ago >= -months_ahead)
 
     def months_to_date(self) -> Iterator[tuple[int, Numbers]]:
         """Give (months ago, numbers) of the current month up to today, and the last one up to the same day.
 
         The last month is whole where it is shorter.
         """
-        return ((ago, self._renamed(numbers)) for ago, numbers in self._to_date.items())
+        return iter(self._to_date.items())
 
     def _renamed(self, numbers: Numbers) -> Numbers:
         """Sum up what is beyond the bounds."""

@@ -17,7 +17,7 @@ live tables:
                                           records: 8 random bytes for the commit, then MessagePack
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from salesfx.kpi import Cells
 
@@ -82,7 +82,7 @@ def by_table(cells: Cells) -> dict[str, dict[str, int]]:
     return {name: {field: number for field, number in table.items() if number} for name, table in tables.items()}
 
 
-def to_cells(tables: Iterable[tuple[str, dict[str, int]]]) -> Cells:
+def to_cells(tables: Iterable[tuple[str, Mapping[str, int]]]) -> Cells:
     """Read cells back from tables of days and hours, by name: the inverse of `by_table`."""
     cells: Cells = {}
     for name, table in tables:

@@ -40,7 +40,7 @@ _CHUNK = 4000
 _ATTEMPTS = 3
 
 
-def connect(url: str, timeout: float = 5.0) -> "redis.asyncio.Redis[bytes]":
+def connect(url: str, timeout: float = 5.0) -> redis.asyncio.Redis:
     """Make a client; nothing is sent before its first command.
 
     Args:
@@ -48,21 +48,20 @@ def connect(url: str, timeout: float = 5.0) -> "redis.asyncio.Redis[bytes]":
         timeout: Seconds to wait for an answer, or for a connection.
 
     """
-    client: redis.asyncio.Redis[bytes] = redis.asyncio.Redis.from_url(
+    return redis.asyncio.Redis.from_url(
         url,
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
         health_check_interval=30,
         retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), 2),
     )
-    return client
 
 
 class RedisTables:
     """The tables of one namespace; see `salesfx.tables.store.Tables` for what each method does."""
 
-    def __init__(self, client: "redis.asyncio.Redis[bytes]", namespace: str = "salesfx") -> None:
-        self._redis = client
+    def __init__(self, client: redis.asyncio.Redis, namespace: str = "salesfx") -> None:
+        self._redis: Any = client  # its types allow for str where, without decode_responses, there are only bytes
         self._namespace = namespace
         self._current = current_key(namespace)
         self._layout = Layout(namespace, FIRST_GENERATION)
@@ -167,6 +166,10 @@ class RedisTables:
             pipe.hgetall(self._layout.log)
             *_, stored = await pipe.execute()
         return {name.decode(): identity.decode() for name, identity in stored.items()}
+
+    async def stored_log_identity(self) -> dict[str, str]:
+        """Give the ids of Kafka's cluster and topics that are stored, without storing any."""
+        return {name.decode(): identity.decode() for name, identity in (await self._redis.hgetall(self._layout.log)).items()}
 
     async def snapshot(self, tables: Collection[str] = ()) -> Snapshot | None:
         """Read tables and everything beside them, atomically."""

@@ -1,0 +1,5 @@
+"""`python -m salesfx`."""
+
+from salesfx.cli import main
+
+main()

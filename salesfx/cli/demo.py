@@ -1,0 +1,157 @@
+"""`salesfx demo`."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from salesfx.cli.up import run_stack
+from salesfx.errors import NeedsAttentionError, SalesfxError
+from salesfx.local.stack import LocalStack
+from salesfx.publisher import Publisher
+from salesfx.settings import Settings
+from salesfx.simulator import SimulatedEvent, simulate
+
+HISTORY = timedelta(days=730)
+LEADS_PER_MONTH = 1000
+_REPLAYED, _REPLAYED_IN = timedelta(days=1), timedelta(minutes=5)
+"""The last day of the history is played in five minutes, so that there is something to see at once."""
+_SAVED_EVERY = 50
+_PAUSE_SECONDS = 1.0
+
+
+class _Story(msgspec.Struct):
+    """What the simulated team is, and how much of its story has been published; kept in the data folder."""
+
+    seed: int
+    leads_per_month: int
+    origin: datetime
+    published_until: datetime
+
+    def events(self) -> Iterator[SimulatedEvent]:
+        """Give what was not published yet. Whatever is published twice changes nothing."""
+        for event in simulate(self.seed, self.origin, leads_per_month=self.leads_per_month):
+            if event.published_at >= self.published_until:
+                yield event
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("salesfx-data/demo"),
+    show_default=True,
+)
+@click.option("--port", type=click.IntRange(0, 65535), help="HTTP port; default: the settings', or a free one.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Which team is simulated.")
+@click.option("--leads-per-month", type=click.IntRange(10, 50_000), default=LEADS_PER_MONTH, show_default=True)
+@click.pass_obj
+def demo(settings: Settings, data: Path, port: int | None, seed: int, leads_per_month: int) -> None:
+    """As `up`, with two years of a simulated sales team's events published, and events going on live."""
+    run_stack(settings, data, port, lambda stack, stopping: _publish(stack, stopping, data, seed, leads_per_month))
+
+
+def _publish(stack: LocalStack, stopping: threading.Event, data: Path, seed: int, leads_per_month: int) -> None:
+    file = data / "demo.json"
+    story = _load(file, seed, leads_per_month)
+    start = datetime.now(UTC)
+    publisher = Publisher(stack.settings)
+    events = story.events()
+    replayed_from = max(story.published_until, start - _REPLAYED)
+    count = _publish_history(publisher, events, story, replayed_from)
+    publisher.flush()
+    _save(file, story)
+    click.echo(f"published {count} events; live ones follow. Look at {stack.url}/ or run")
+    click.echo(f"  curl {stack.url}/api/months/{start:%Y-%m}")
+
+    def live() -> None:
+        with publisher:
+            _publish_live(publisher, events, story, stopping, start, file)
+
+    threading.Thread(target=_reporting(live), name="salesfx-demo", daemon=True).start()
+
+
+def _publish_history(
+    publisher: Publisher, events: Iterator[SimulatedEvent], story: _Story, until: datetime
+) -> int:
+    count = 0
+    columns = (TextColumn("publishing two years"), BarColumn(), MofNCompleteColumn(), TextColumn("days"), TimeElapsedColumn())
+    days = max((until - story.published_until).days, 0)
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("days", total=days)
+        begin = story.published_until
+        for event in events:
+            publisher.send_dict(event.topic, event.event)
+            count += 1
+            story.published_until = event.published_at
+            progress.update(bar, completed=min((event.published_at - begin).days, days))
+            if event.published_at >= until:
+                break
+        progress.update(bar, completed=days)
+    return count
+
+
+def _publish_live(
+    publisher: Publisher,
+    events: Iterator[SimulatedEvent],
+    story: _Story,
+    stopping: threading.Event,
+    start: datetime,
+    file: Path,
+) -> None:
+    for number, event in enumerate(events, 1):
+        due = _due(event.published_at, start)
+        while not stopping.is_set() and datetime.now(UTC) < due:
+            stopping.wait(min(_PAUSE_SECONDS, max((due - datetime.now(UTC)).total_seconds(), 0)))
+        if stopping.is_set():
+            break
+        publisher.send_dict(event.topic, event.event)
+        publisher.flush()
+        story.published_until = event.published_at
+        if number % _SAVED_EVERY == 0:
+            _save(file, story)
+    _save(file, story)
+
+
+def _due(published_at: datetime, start: datetime) -> datetime:
+    """Tell when an event is published: the last day before the start is squeezed into a few minutes after it."""
+    if published_at >= start + _REPLAYED_IN:
+        return published_at
+    return start + max((published_at - (start - _REPLAYED)) * (_REPLAYED_IN / (_REPLAYED + _REPLAYED_IN)), timedelta())
+
+
+def _load(file: Path, seed: int, leads_per_month: int) -> _Story:
+    if not file.exists():
+        origin = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - HISTORY
+        return _Story(seed, leads_per_month, origin, origin)
+    try:
+        story = msgspec.json.decode(file.read_bytes(), type=_Story)
+    except msgspec.DecodeError as error:
+        raise NeedsAttentionError(f"{file} cannot be read ({error}); delete its folder to begin a new demo") from error
+    if (story.seed, story.leads_per_month) != (seed, leads_per_month):
+        raise NeedsAttentionError(
+            f"{file.parent} holds the story of seed {story.seed} with {story.leads_per_month} leads a month; give another "
+            "--data for another one"
+        )
+    return story
+
+
+def _save(file: Path, story: _Story) -> None:
+    fresh = file.with_suffix(".new")
+    fresh.write_bytes(msgspec.json.encode(story))
+    fresh.replace(file)
+
+
+def _reporting(run: Callable[[], None]) -> Callable[[], None]:
+    def reported() -> None:
+        try:
+            run()
+        except SalesfxError as error:
+            click.echo(f"the demo's events stopped: {error}", err=True)
+
+    return reported

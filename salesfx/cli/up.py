@@ -1,0 +1,71 @@
+"""`salesfx up`."""
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from salesfx.local.stack import LocalStack
+from salesfx.settings import Settings
+
+DEFAULT_DATA = Path("salesfx-data")
+_CHECK_SECONDS = 0.5
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_DATA, show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), help="HTTP port; default: the settings', or a free one.")
+@click.pass_obj
+def up(settings: Settings, data: Path, port: int | None) -> None:
+    """Start Kafka, Redis, a worker and the HTTP server on this machine, from packages; data stays in the folder."""
+    run_stack(settings, data, port)
+
+
+def run_stack(
+    settings: Settings, data: Path, port: int | None, meanwhile: Callable[[LocalStack, threading.Event], None] | None = None
+) -> None:
+    """Run a local stack until Ctrl-C or SIGTERM.
+
+    Args:
+        settings: What is in force.
+        data: The stack's folder.
+        port: HTTP port.
+        meanwhile: Called when all is ready, with an event that is set when it has to return.
+
+    Raises:
+        SalesfxError: Something does not start, or cannot go on.
+
+    """
+    stopping = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        if not stopping.is_set():
+            stopping.set()
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    stack = LocalStack(data, settings, port=port, progress=_say)
+    try:
+        stack.start()
+        click.echo(f"ready {stack.url}")
+        click.echo(f"  kafka {stack.settings.kafka}")
+        click.echo(f"  redis {stack.redis_address} (password in {data / 'redis' / 'password'})")
+        click.echo(f"  data  {data.resolve()} - Ctrl-C stops all of it, and it stays")
+        if meanwhile is not None:
+            meanwhile(stack, stopping)
+        while not stopping.is_set():
+            stack.check()
+            stopping.wait(_CHECK_SECONDS)
+    except KeyboardInterrupt:
+        _say("stopping")
+    finally:
+        stopping.set()
+        stack.stop()
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

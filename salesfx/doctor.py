@@ -1,0 +1,106 @@
+"""Looks at everything that salesfx stands on, and says what to do."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+from redis.exceptions import RedisError
+
+from salesfx.errors import SalesfxError
+from salesfx.kafka_log import KafkaLog, check_identity
+from salesfx.settings import Settings, masked_url
+from salesfx.tables import RedisTables, connect
+from salesfx.tables.definitions_check import may_upgrade
+from salesfx.tables.layout import partition_field
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at."""
+
+    subject: str
+    ok: bool
+    detail: str
+    """What was seen, or what is wrong and what to do."""
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Look at Kafka, its topics, Redis, the tables and the lag; never raises for what is wrong with them."""
+    kafka_log = KafkaLog(settings)
+    tables = RedisTables(connect(settings.redis), settings.namespace)
+    try:
+        return [
+            await _look("kafka", lambda: _kafka(settings, kafka_log)),
+            await _look("topics", lambda: _topics(settings, kafka_log)),
+            await _look("redis", lambda: _redis(settings, tables)),
+            await _look("definitions", lambda: _definitions(settings, tables)),
+            await _look("log", lambda: _log(kafka_log, tables)),
+            *await _partitions(kafka_log, tables),
+        ]
+    finally:
+        await tables.close()
+
+
+async def _look(subject: str, look: Callable[[], Coroutine[Any, Any, str]]) -> Finding:
+    try:
+        return Finding(subject, ok=True, detail=await look())
+    except SalesfxError as error:
+        return Finding(subject, ok=False, detail=str(error))
+    except (RedisError, OSError) as error:
+        return Finding(subject, ok=False, detail=f"Redis: {error}. Is it running, and is SALESFX_REDIS right?")
+
+
+async def _kafka(settings: Settings, kafka_log: KafkaLog) -> str:
+    identity = await asyncio.to_thread(kafka_log.identity)
+    return f"{settings.kafka}, cluster {identity['cluster']}"
+
+
+async def _topics(settings: Settings, kafka_log: KafkaLog) -> str:
+    unfit = await asyncio.to_thread(kafka_log.unfit_topics)
+    if not unfit:
+        return "all there, and kept for ever"
+    if settings.allow_retention and not any("does not exist" in sentence for sentence in unfit):
+        return "accepted by allow_retention: " + "; ".join(unfit)
+    raise SalesfxError("; ".join(unfit))
+
+
+async def _redis(settings: Settings, tables: RedisTables) -> str:
+    await tables.check()
+    return f"{masked_url(settings.redis)}, evicts nothing"
+
+
+async def _definitions(settings: Settings, tables: RedisTables) -> str:
+    snapshot = await tables.snapshot()
+    if snapshot is None:
+        return "no tables yet; the first worker makes them"
+    ours = settings.definitions
+    if may_upgrade(snapshot.definitions, ours):
+        return "rates were added; the next start of the worker takes them up"
+    return f"the tables are made under those in force ({ours.fingerprint})"
+
+
+async def _log(kafka_log: KafkaLog, tables: RedisTables) -> str:
+    found = await asyncio.to_thread(kafka_log.identity)
+    check_identity(await tables.stored_log_identity(), found)
+    return "the offsets belong to this Kafka and these topics"
+
+
+async def _partitions(kafka_log: KafkaLog, tables: RedisTables) -> list[Finding]:
+    """Compare the stored offset of every partition with its log."""
+    try:
+        ranges = await asyncio.to_thread(kafka_log.ranges)
+        stored = await tables.offsets()
+    except (SalesfxError, RedisError, OSError) as error:
+        return [Finding("lag", ok=False, detail=f"cannot be told: {error}")]
+    return [
+        _partition(f"{topic}[{partition}]", stored.get(partition_field(topic, partition)), begin, end)
+        for (topic, partition), (begin, end) in ranges.items()
+    ]
+
+
+def _partition(subject: str, stored: int | None, begin: int, end: int) -> Finding:
+    if stored is None:
+        return Finding(subject, ok=end == begin, detail=f"no offset is stored; {end - begin} events wait for a worker")
+    if not begin <= stored <= end:
+        return Finding(subject, ok=False, detail=f"the stored offset {stored} is out of its log, {begin} to {end}")
+    return Finding(subject, ok=True, detail=f"at {stored} of {end}, lag {end - stored}")

@@ -1,0 +1,211 @@
+"""Everything of `salesfx up`: Kafka, Redis, a worker and the HTTP server, on this machine, from one data folder."""
+
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from salesfx.errors import NeedsAttentionError, SalesfxError
+from salesfx.local.process import Child
+from salesfx.local.servers import LocalServers
+from salesfx.settings import Settings
+
+READY_SECONDS = 60.0
+_RESTART_SECONDS = 1.0
+_MANY_RESTARTS, _MANY_RESTARTS_SECONDS = 10, 60.0
+_STOP_SECONDS = 10.0
+LOOPBACK = "127.0.0.1"
+
+
+class LocalStack:
+    """Servers and processes of one data folder; a context manager.
+
+    A process that ends is started again, unless it says that somebody has to do something first.
+    """
+
+    def __init__(self, data: Path, settings: Settings, *, port: int | None, progress: Callable[[str], None]) -> None:
+        """Make one.
+
+        Args:
+            data: Folder of everything that is kept.
+            settings: What is in force; the addresses in it are replaced by the local servers'.
+            port: HTTP port; None takes the one of the settings, or a free one where that is taken.
+            progress: Gets short lines for the user's eyes.
+
+        """
+        self._data = data
+        self._progress = progress
+        self._servers = LocalServers(data, progress=progress)
+        self._port = _free_port(port, settings.http_port, progress)
+        self._configured = settings
+        self._settings: Settings | None = None
+        self._processes: list[_Process] = []
+
+    @property
+    def settings(self) -> Settings:
+        """The settings with the local servers' addresses."""
+        if self._settings is None:
+            raise SalesfxError("the local servers were not started")
+        return self._settings
+
+    @property
+    def url(self) -> str:
+        """Where the HTTP server answers."""
+        return f"http://{LOOPBACK}:{self._port}"
+
+    @property
+    def redis_address(self) -> str:
+        """Redis's address, for showing: without the password."""
+        return self._servers.redis_process.address
+
+    def start(self) -> None:
+        """Start everything and return when the HTTP server says that it is ready.
+
+        Raises:
+            SalesfxError: Something does not start; nothing is left running.
+
+        """
+        try:
+            self._servers.start()
+            self._settings = msgspec.structs.replace(
+                self._configured,
+                kafka=self._servers.kafka,
+                redis=self._servers.redis,
+                kafka_security_protocol="PLAINTEXT",
+                http_host=LOOPBACK,
+                http_port=self._port,
+            )
+            environ = {
+                **os.environ,
+                "SALESFX_KAFKA": self._servers.kafka,
+                "SALESFX_REDIS": self._servers.redis,
+                "SALESFX_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
+                "SALESFX_HTTP_HOST": LOOPBACK,
+                "SALESFX_HTTP_PORT": str(self._port),
+            }
+            for name in ("worker", "serve"):
+                process = _Process(name, self._data / f"{name}.log", environ, self._servers.also_running)
+                self._processes.append(process)
+                process.start()
+            self._wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def check(self) -> None:
+        """Start processes again that have ended.
+
+        Raises:
+            SalesfxError: A server has died, or a process cannot go on without somebody's help.
+
+        """
+        self._servers.check()
+        for process in self._processes:
+            process.check(self._progress)
+
+    def stop(self) -> None:
+        """Stop everything; the data stays. May be called twice."""
+        for process in reversed(self._processes):
+            process.stop()
+        self._processes.clear()
+        self._servers.stop()
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while not self._is_ready():
+            self.check()
+            if time.monotonic() > deadline:
+                raise SalesfxError(f"the worker and the HTTP server were not ready in {READY_SECONDS:.0f} s; see {self._data}/*.log")
+            time.sleep(0.05)
+
+    def _is_ready(self) -> bool:
+        headers = {"Authorization": f"Bearer {self.settings.http_token}"} if self.settings.http_token else {}
+        request = urllib.request.Request(self.url + "/readyz", headers=headers)  # noqa: S310 - our own address
+        try:
+            with urllib.request.urlopen(request, timeout=2) as answer:  # noqa: S310
+                return bool(answer.status == 200)  # noqa: PLR2004
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class _Process:
+    """One of our own processes, started again when it ends."""
+
+    def __init__(
+        self, name: str, log: Path, environ: dict[str, str], launched: Callable[[str, int, str], None]
+    ) -> None:
+        self._name = name
+        self._log = log
+        self._environ = environ
+        self._launched = launched
+        self._child: Child | None = None
+        self._starts: list[float] = []
+
+    def start(self) -> None:
+        self._starts.append(time.monotonic())
+        command = [sys.executable, "-m", "salesfx", self._name]
+        self._child = Child(command, log=self._log, folder=Path.cwd(), environ=self._environ)
+        self._launched(self._name, self._child.pid, "")
+
+    def check(self, progress: Callable[[str], None]) -> None:
+        child = self._child
+        if child is None or child.running:
+            return
+        words = self._last_words()
+        if child.returncode == NeedsAttentionError.exit_status:
+            raise NeedsAttentionError(words)
+        recent = [start for start in self._starts if time.monotonic() - start < _MANY_RESTARTS_SECONDS]
+        if len(recent) >= _MANY_RESTARTS:
+            raise SalesfxError(f"the {self._name} ended {len(recent)} times within a minute: {words} See {self._log}")
+        progress(f"the {self._name} ended ({words}) and is started again")
+        time.sleep(_RESTART_SECONDS)
+        self.start()
+
+    def stop(self) -> None:
+        if self._child is not None:
+            self._child.signal(signal.SIGTERM)
+            if not self._child.wait(_STOP_SECONDS):
+                self._child.signal(signal.SIGKILL)
+                self._child.wait(_STOP_SECONDS)
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-50:]
+        words = [line for line in lines if line.startswith("salesfx")]
+        status = self._child.returncode if self._child is not None else None
+        return words[-1] if words else f"exit status {status}"
+
+
+def _free_port(wanted: int | None, preferred: int, progress: Callable[[str], None]) -> int:
+    port = preferred if wanted is None else wanted
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            if wanted is not None:
+                raise SalesfxError(f"port {port} is taken; choose another with --port") from error
+        else:
+            return int(probe.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        free = int(probe.getsockname()[1])
+    progress(f"port {port} is taken; using {free}")
+    return free

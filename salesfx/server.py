@@ -1,0 +1,267 @@
+"""The HTTP server: `/metrics`, `/api`, the index page and the health checks. docs/http.md tells of each.
+
+Whatever shows sales asks for the token where one is set, and is not served beyond loopback without one unless the
+settings say so: `salesfx.web.access`.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from prometheus_client.exposition import choose_encoder
+
+from salesfx.errors import SalesfxError
+from salesfx.exporter import LogEndsView, SalesCollector, registry_of, shown_tables
+from salesfx.log_ends import LogEnds
+from salesfx.reading import Month, NoTablesError, Reader, TablesAwayError, current_month, local_today
+from salesfx.settings import Settings
+from salesfx.tables.store import DefinitionsChangedError
+from salesfx.web.access import Access
+from salesfx.web.index import CONTENT_SECURITY_POLICY, State, index_page
+
+_log = logging.getLogger(__name__)
+_CLOSE_SECONDS = 5.0
+_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Server": "salesfx",
+}
+_IN_SHORT = {
+    TablesAwayError: "Redis cannot be read",
+    NoTablesError: "there are no tables yet",
+    DefinitionsChangedError: "the settings mean other numbers than those in the tables",
+}
+"""For `/readyz`, which asks for no token: why, without addresses and settings."""
+
+
+class ServerStartError(SalesfxError):
+    """The server cannot listen where it was told to."""
+
+
+def utc_now() -> datetime:
+    """Tell the time."""
+    return datetime.now(UTC)
+
+
+async def serve(
+    settings: Settings, *, ready: Callable[[str], None] | None = None, now: Callable[[], datetime] = utc_now
+) -> None:
+    """Serve until cancelled.
+
+    Args:
+        settings: Where to listen (port 0 is a free port), and where Redis and Kafka are.
+        ready: Gets the server's URL, without a trailing slash, once it listens.
+        now: The clock; gives aware datetimes.
+
+    Raises:
+        NeedsAttentionError: Sales would be shown beyond loopback to everybody, or a setting cannot be used.
+        ServerStartError: The port is taken, or the address is not one of this machine.
+
+    """
+    access = Access.of(settings)
+    log_ends = LogEnds(settings)
+    reader = Reader.connected(settings)
+    app = build_app(settings, reader, access=access, log_ends=lambda: log_ends.latest, now=now)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_CLOSE_SECONDS)
+    asking: asyncio.Task[None] | None = None
+    try:
+        await runner.setup()
+        await _listen(runner, settings)
+        asking = asyncio.create_task(log_ends.run(), name="salesfx-log-ends")
+        if ready is not None:
+            ready(_url(runner))
+        await asyncio.Event().wait()
+    finally:
+        if asking is not None:
+            asking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asking
+        await runner.cleanup()
+        await reader.close()
+
+
+def build_app(
+    settings: Settings,
+    reader: Reader,
+    *,
+    access: Access,
+    log_ends: Callable[[], LogEndsView | None],
+    now: Callable[[], datetime] = utc_now,
+) -> web.Application:
+    """Put the routes together; starts and opens nothing.
+
+    Args:
+        settings: For the business time zone.
+        reader: Of the tables.
+        access: Who may see sales.
+        log_ends: Gives what Kafka said last.
+        now: The clock; gives aware datetimes.
+
+    """
+    pages = Pages(settings, reader, log_ends, now)
+    app = web.Application(middlewares=[_errors_as_json, access.middleware])
+    app.on_response_prepare.append(_add_headers)
+    app.add_routes(
+        [
+            web.get("/", pages.index),
+            web.get("/metrics", pages.metrics),
+            web.get("/api/months", pages.months),
+            web.get("/api/months/{month}", pages.month),
+            web.get("/livez", pages.live),
+            web.get("/readyz", pages.readiness),
+        ]
+    )
+    return app
+
+
+class Pages:
+    """What the server answers."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reader: Reader,
+        log_ends: Callable[[], LogEndsView | None],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._timezone = settings.timezone
+        self._reader = reader
+        self._log_ends = log_ends
+        self._now = now
+        self._trouble: type[SalesfxError] | None = None
+
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        """Answer a scrape from one snapshot; where there is none, with `salesfx_up 0`."""
+        today = local_today(self._now(), self._timezone)
+        async with self._noted() as trouble:
+            snapshot = await self._reader.snapshot(shown_tables(today))
+        collector = SalesCollector(None if trouble else snapshot, today, self._log_ends())
+        encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
+        # In a thread, so that a health check need not wait until some ten thousand samples are written.
+        body = await asyncio.to_thread(lambda: encoder(registry_of(collector)))
+        response = web.Response(body=body, headers={"Content-Type": content_type})
+        response.enable_compression()
+        return response
+
+    async def months(self, _request: web.Request) -> web.StreamResponse:
+        """List every month with its headline numbers."""
+        return _json(await self._reader.months())
+
+    async def month(self, request: web.Request) -> web.StreamResponse:
+        """Report one month."""
+        try:
+            month = Month.parse(request.match_info["month"])
+        except ValueError as error:
+            return _error(400, str(error))
+        return _json(await self._reader.month(month))
+
+    async def live(self, _request: web.Request) -> web.StreamResponse:
+        """Say that the process answers; asks nobody else."""
+        return _json({"live": True})
+
+    async def readiness(self, _request: web.Request) -> web.StreamResponse:
+        """Say whether the tables can be read, and why not."""
+        async with self._noted() as trouble:
+            await self._reader.snapshot()
+        if trouble:
+            return _json(
+                {"ready": False, "reasons": [_IN_SHORT.get(type(trouble[0]), "the tables cannot be read")]}, 503
+            )
+        return _json({"ready": True})
+
+    async def index(self, _request: web.Request) -> web.StreamResponse:
+        """Show what is up."""
+        month, report = current_month(self._now(), self._timezone), None
+        async with self._noted() as trouble:
+            report = await self._reader.month(month)
+        tables = State("Tables", False, str(trouble[0])) if trouble else State("Tables", True, "read from Redis")
+        page = index_page([tables, _kafka_state(self._log_ends())], month, report)
+        return web.Response(text=page, content_type="text/html")
+
+    @contextlib.asynccontextmanager
+    async def _noted(self) -> AsyncIterator[list[SalesfxError]]:
+        """Keep the tables' trouble in the list that is given, and log it where it is new."""
+        trouble: list[SalesfxError] = []
+        try:
+            yield trouble
+        except SalesfxError as error:
+            trouble.append(error)
+        kind = type(trouble[0]) if trouble else None
+        if kind is not self._trouble:
+            if trouble:
+                _log.warning("nothing can be shown: %s", trouble[0])
+            else:
+                _log.info("the tables can be read again")
+        self._trouble = kind
+
+
+def _kafka_state(log_ends: LogEndsView | None) -> State:
+    if log_ends is None:
+        return State("Kafka", None, "not asked yet")
+    if not log_ends.answers:
+        return State("Kafka", False, "does not tell the ends of its logs, so the lag is not shown")
+    return State("Kafka", True, f"tells the ends of {len(log_ends.ends)} partitions")
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every error as JSON with a sentence; what went wrong inside stays in the log."""
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        return _error(404, "There is no such page. / lists what there is.")
+    except web.HTTPMethodNotAllowed as error:
+        return _error(405, "This server only answers GET.", {"Allow": error.headers["Allow"]})
+    except web.HTTPException as error:
+        return _error(error.status, f"{error.reason}.")
+    except SalesfxError as error:
+        return _error(503, str(error))
+    except Exception:  # noqa: BLE001 - whatever it is, the answer is the same
+        _log.exception("%s %s failed", request.method, request.path)
+        return _error(500, "Something went wrong; the server's log has the details.")
+
+
+async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_HEADERS)
+
+
+def _json(content: Any, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(content), status=status, content_type="application/json")
+
+
+def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> web.Response:
+    response = _json({"error": sentence}, status)
+    response.headers.update(headers or {})
+    return response
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+    host, port = settings.http_host, settings.http_port
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ServerStartError(
+                f"port {port} of {host} is taken, perhaps by another `salesfx serve` or `salesfx up`. Stop that, or choose "
+                "another with --port or SALESFX_HTTP_PORT; 0 takes a free one."
+            ) from None
+        raise ServerStartError(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}. Choose another address with --host or "
+            "SALESFX_HTTP_HOST, another port with --port or SALESFX_HTTP_PORT."
+        ) from None
+
+
+def _url(runner: web.AppRunner) -> str:
+    host, port = runner.addresses[0][:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - where everything is listened to, here too
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

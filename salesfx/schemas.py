@@ -197,7 +197,7 @@ def _property(annotation: Any, *, needed: bool) -> dict[str, Any]:
     if schema.get("format") == "decimal":
         del schema["format"]
         schema["type"] = ["string", "number"]
-    notes = {name: schema.pop(name) for name in ("description", "examples") if name in schema}
+    notes: dict[str, Any] = {name: schema.pop(name) for name in ("description", "examples") if name in schema}
     return {**notes, **schema} if needed else {**notes, "anyOf": [schema, _ABSENT]}
 
 

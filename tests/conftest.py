@@ -5,11 +5,34 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from salesfx.local import LocalServers
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let continuous integration insist on everything."""
+    parser.addoption("--no-skips", action="store_true", help="fail when a test is skipped")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests on data that is not ours to ship, unless SALESFX_TEST_DATA says where it lies."""
+    if os.environ.get("SALESFX_TEST_DATA"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("external_data")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Turn a skip into a failure where none is allowed."""
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--no-skips") and reporter.stats.get("skipped"):
+        reporter.write_line("tests were skipped, and --no-skips allows none", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
 
 DEBIAN_REDIS = Path("/usr/bin/redis-server")
 
@@ -41,8 +64,6 @@ def redis_url(servers: LocalServers) -> str:
 def redis7_url() -> Iterator[str]:
     """URL of a Redis 7 of the distribution, beside the Valkey of the wheel."""
     if not DEBIAN_REDIS.exists():
-        if os.environ.get("CI"):
-            pytest.fail("no redis-server: .ci/run installs it")
         pytest.skip("there is no /usr/bin/redis-server (Debian's redis-server)")
     folder = Path(tempfile.mkdtemp(prefix="salesfx-redis7-"))
     try:

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from msgspec import Meta
@@ -179,7 +179,7 @@ def _check_file(file: FileFormat) -> None:
     if file.timezone is not None:
         try:
             ZoneInfo(file.timezone)
-        except (ValueError, OSError):
+        except (ValueError, OSError, ZoneInfoNotFoundError):
             raise MapError(
                 f"file.timezone: there is no time zone {file.timezone!r}; write it like Europe/Sofia"
             ) from None

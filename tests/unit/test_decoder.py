@@ -46,6 +46,7 @@ IDS = [(topic, name) for topic, name in FIELDS if name.endswith("_id")]
 NAMES = [(topic, name) for topic, name in FIELDS if name in {"source", "salesperson"}]
 DAYS = [(QUOTE, "expected_close_on"), (DEAL, "contract_ends_on")]
 INSTANTS = [(topic, name) for topic, name in FIELDS if name in {"occurred_at", "recorded_at"}]
+AS_JAVA_WRITES_A_DOUBLE = "0.1000000000000000055511151231257827021181583404541015625"
 INTEGERS = [(topic, "revision", 0) for topic in TOPICS] + [(QUOTE, "recipient_count", 1)]
 
 
@@ -499,7 +500,7 @@ def test_amounts_are_decimals_as_written(topic: str) -> None:
         "0e999": "0",
         "9999999999.99": "9999999999.99",
         "1e-100": "0." + "0" * 99 + "1",
-        str(Decimal.from_float(0.1)): str(Decimal.from_float(0.1)),  # as Java writes a double
+        AS_JAVA_WRITES_A_DOUBLE: AS_JAVA_WRITES_A_DOUBLE,
         '"1.' + "0" * 200 + '"': "1",
     }.items():
         assert facts(topic, amount=written).amount == amount

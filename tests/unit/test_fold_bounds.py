@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from salesfx import fold as fold_module
+from salesfx import kpi
 from salesfx.decoder import Event
 from salesfx.definitions import Definitions
 from salesfx.fold import AccountFullError, Fold, decode_account, decode_lead, decode_standing
@@ -113,7 +114,7 @@ def test_only_what_is_beyond_the_bound_is_refused() -> None:
     """In one batch, quotes and deals together, the first ten thousand get in and every neighbour's event does."""
     tables = FoldedTables(RULES)
     events: list[Event] = [quote(number) for number in range(MAX_ENTITIES - 1)]
-    tables.fold([*events, deal(0, None, "L1"), quote(MAX_ENTITIES), deal(1, None, "L1"), quote(0, "L2", 0), lead(3)])
+    tables.fold([*events, deal(0, None, "L1"), quote(MAX_ENTITIES), deal(1, None, "L1"), quote(20_000, "L2"), lead(3)])
     assert tables.rejected == [Reason.TOO_MANY_ENTITIES] * 2
     assert decode_lead(tables.records["lead:L1"]).entities == MAX_ENTITIES
     assert f"quote:Q{MAX_ENTITIES}" not in tables.records
@@ -189,7 +190,7 @@ def test_a_lead_that_would_bring_too_many_deals_is_refused_whole(full_account: F
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Count how often leads and accounts are worked out, by reference."""
     counts: Counter[str] = Counter()
-    summarise, account_cells = fold_module.summarise, fold_module.account_cells
+    summarise, account_cells = kpi.summarise, kpi.account_cells
 
     def counting_summarise(ref: str, *rest: Any) -> Any:
         counts[ref] += 1
@@ -208,7 +209,7 @@ def test_a_batch_works_out_a_lead_twice(counted: Counter[str]) -> None:
     """Once before and once after, however many of its events are in the batch; a new lead only after."""
     tables = FoldedTables(RULES)
     tables.fold([quote(number) for number in range(10)])
-    assert counted == {"lead:L1": 1, "accounts": 1}
+    assert counted == {"lead:L1": 1, "accounts": 2}
     counted.clear()
     tables.fold([quote(number) for number in range(5, 5005)])
     assert counted == {"lead:L1": 2, "accounts": 2}, "the lead is its own account"
@@ -290,5 +291,5 @@ def test_a_batch_costs_in_proportion_to_its_events(make: Callable[[int], Event])
         fold_once(FoldedTables(RULES), events)
         costs.append(calls(lambda events=events: fold_once(FoldedTables(RULES), events)))  # type: ignore[misc]
     small, large = costs
-    assert 500 < small
+    assert small > 500
     assert large < 11 * small

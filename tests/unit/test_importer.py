@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import re
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -107,7 +108,10 @@ def tables(*published: list[Made]) -> dict[tuple[str, str], int]:
 
 
 class TestRows:
+    """What a row makes, and when it makes nothing."""
+
     def test_a_row_becomes_its_stages_events(self) -> None:
+        """Every field comes out as the map says."""
         (lead, deal), refused = imported(WON)
         assert refused == {}
         assert {name: value for name, value in lead.event.items() if name != "event_id"} == {
@@ -131,6 +135,7 @@ class TestRows:
         assert (lead.topic, lead.key, deal.topic, deal.key) == ("lead_created", "crm:7", "deal_closed", "crm:7")
 
     def test_blank_columns_are_absent_and_other_values_fall_back(self) -> None:
+        """A blank cell is no empty string, and an unlisted channel is `other`."""
         (lead, deal), _ = imported(OTHER)
         assert lead.event["source"] == "other"
         assert "salesperson" not in lead.event
@@ -163,12 +168,14 @@ class TestRows:
     def test_a_row_that_cannot_be_used_is_named_with_its_reason_and_the_rest_goes_in(
         self, row: str, words: str
     ) -> None:
+        """The reason names the column."""
         events, refused = imported(OTHER, row, WON.replace("7;", "9;"))
         assert [event.key for event in events] == ["crm:8", "crm:8", "crm:9", "crm:9"]
         assert list(refused) == [3]
         assert refused[3].startswith(words)
 
     def test_a_row_goes_in_whole_or_not_at_all(self) -> None:
+        """A deal with a bad amount brings no lead either."""
         events, refused = imported(WON.replace("1 234,50", "?"))
         assert events == []
         assert list(refused) == [2]
@@ -188,10 +195,14 @@ class TestRows:
 
 
 class TestImportingAgain:
+    """The same file again, a newer one, an older one, another map."""
+
     def test_the_same_file_gives_the_same_bytes(self) -> None:
+        """Ids and versions are stable."""
         assert messages(imported(WON, OTHER)[0]) == messages(imported(WON, OTHER)[0])
 
     def test_the_same_file_twice_changes_nothing(self) -> None:
+        """Nor does a copy with a later modification time."""
         once, _ = imported(WON, OTHER)
         again, _ = imported(WON, OTHER)
         copied, _ = imported(WON, OTHER, exported_at=JUNE + timedelta(days=1))
@@ -211,6 +222,7 @@ class TestImportingAgain:
         ],
     )
     def test_a_newer_export_corrects_whatever_arrives_first(self, older: str, newer: str) -> None:
+        """Values, dates, stages and owners follow the newer export, in any order of arrival."""
         before, _ = imported(older, OTHER, exported_at=JUNE)
         after, _ = imported(newer, OTHER, exported_at=JULY)
         assert tables(before) != tables(after)
@@ -221,6 +233,7 @@ class TestImportingAgain:
         assert tables(mixed) == tables(after)
 
     def test_a_map_with_a_greater_revision_replaces_what_it_made_before(self) -> None:
+        """A mended map wins for the same file."""
         wrong, _ = imported(WON)
         right, _ = imported(
             WON, text="revision = 1\n" + MAP.replace('source = { column = "Channel"', 'source = "fair" #')
@@ -229,6 +242,7 @@ class TestImportingAgain:
         assert tables(right, wrong) == tables(right) != tables(wrong)
 
     def test_a_column_says_when_a_row_was_changed(self) -> None:
+        """It decides, not the moments of the exports."""
         text = MAP.replace("account_id =", 'recorded_at = "{Changed}"\naccount_id =')
         header = HEADER + ";Changed"
         older, _ = imported(WON + ";01.05.2026 10:00", text=text, header=header, exported_at=JULY)
@@ -237,6 +251,7 @@ class TestImportingAgain:
         assert tables(newer, older) == tables(newer)
 
     def test_what_a_stage_does_not_have_is_withdrawn_once(self) -> None:
+        """And never what the row itself makes by another rule."""
         events, _ = imported(TALKING)
         assert [(event.topic, event.key, event.retracted) for event in events] == [
             ("lead_created", "crm:7", False),
@@ -249,6 +264,7 @@ class TestImportingAgain:
         assert [(event.topic, event.retracted) for event in events] == [("lead_created", False), ("deal_closed", False)]
 
     def test_without_stages_every_row_makes_every_event_and_withdraws_nothing(self) -> None:
+        """A map without [stage] is for files of one kind of thing."""
         text = '[event.x]\ntopic = "quote_sent"\nquote_id = "{n}"\noccurred_at = "{at}"\namount = "{sum}"\ncurrency = "BGN"\n'
         text += 'need = "crm"\nrecipient_count = 3\nexpected_close_on = "{due}"\n'
         events, _ = imported("1,2026-01-02T10:00:00Z,5.5,2026-02-03 00:00:00", text=text, header="n,at,sum,due")
@@ -258,6 +274,8 @@ class TestImportingAgain:
 
 
 class TestWritten:
+    """Dates, times and amounts as files write them."""
+
     @pytest.mark.parametrize(
         ("text", "dates", "expected"),
         [
@@ -265,8 +283,8 @@ class TestWritten:
             ("2017-03-01", "day-first", "2017-03-01T12:00:00+02:00"),
             ("01-03-2017", "day-first", "2017-03-01T12:00:00+02:00"),
             ("03/01/2017", "month-first", "2017-03-01T12:00:00+02:00"),
-            ("1.3.2017 г.", "day-first", "2017-03-01T12:00:00+02:00"),
-            ("1.3.2017 г., 9:05", "day-first", "2017-03-01T09:05:00+02:00"),
+            ("1.3.2017 \u0433.", "day-first", "2017-03-01T12:00:00+02:00"),
+            ("1.3.2017 \u0433., 9:05", "day-first", "2017-03-01T09:05:00+02:00"),
             ("7/31/2017 12:00 AM", "month-first", "2017-07-31T00:00:00+03:00"),
             ("7/31/2017 1:30:05 pm", "month-first", "2017-07-31T13:30:05+03:00"),
             ("2017-07-31T23:59:59.1234567Z", "iso", "2017-07-31T23:59:59.123456+00:00"),
@@ -274,6 +292,7 @@ class TestWritten:
         ],
     )
     def test_moments(self, text: str, dates: Dates, expected: str) -> None:
+        """Each way of writing is read, with the offset of that day."""
         assert parse_moment(text, dates, SOFIA).isoformat() == expected
 
     @pytest.mark.parametrize(
@@ -285,7 +304,7 @@ class TestWritten:
             ("1-3-17", "day-first"),
             ("1-3.2017", "day-first"),
             ("2017-20-10", "day-first"),
-            ("٠١-٠٣-٢٠١٧", "day-first"),
+            ("\u0660\u0661-03-2017", "day-first"),
             ("42795", "day-first"),
             ("2017-03-01 24:00", "iso"),
             ("2017-03-01 13:00 PM", "iso"),
@@ -294,11 +313,13 @@ class TestWritten:
         ],
     )
     def test_what_is_no_moment(self, text: str, dates: Dates) -> None:
-        with pytest.raises(ValueError, match="is n|has "):
+        """Nothing is guessed."""
+        with pytest.raises(ValueError, match=r"is n|has "):
             parse_moment(text, dates, SOFIA)
 
     @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago", "America/Asuncion", "Europe/Sofia"])
     def test_a_date_alone_keeps_its_date_in_its_zone_on_every_day(self, zone: str) -> None:
+        """Noon exists everywhere; midnight does not."""
         day = date(2016, 1, 1)
         while day.year < 2018:
             moment = parse_moment(day.isoformat(), "iso", ZoneInfo(zone))
@@ -306,6 +327,7 @@ class TestWritten:
             day += timedelta(days=1)
 
     def test_a_date_is_taken_as_written(self) -> None:
+        """A time behind it is not read, and open ends are dates."""
         assert parse_date("31.12.9999 23:59", "day-first") == date(9999, 12, 31)
 
     @pytest.mark.parametrize(
@@ -321,6 +343,7 @@ class TestWritten:
         ],
     )
     def test_amounts(self, decimal: str, thousands: str, text: str, expected: str) -> None:
+        """Separators are taken off, digits stay."""
         assert Amounts(decimal, thousands).parse(text) == expected
 
     @pytest.mark.parametrize(
@@ -335,15 +358,18 @@ class TestWritten:
             (".", "", "1e3"),
             (".", "", "$5"),
             (".", "", ".5.5"),
-            (".", "", "١"),
+            (".", "", "\u0661"),
         ],
     )
     def test_what_is_no_amount(self, decimal: str, thousands: str, text: str) -> None:
+        """A group of two digits is no group."""
         with pytest.raises(ValueError, match="is not an amount like"):
             Amounts(decimal, thousands).parse(text)
 
 
 class TestMaps:
+    """What is wrong with a map, or does not fit its file."""
+
     @pytest.mark.parametrize(
         ("wrong", "right", "words"),
         [
@@ -357,7 +383,7 @@ class TestMaps:
             (
                 'Talking = ["lead"]',
                 'Talking = ["laed"]',
-                r"stage.events.Talking: there is no \[event.laed\]; there are deal, lead",
+                "stage.events.Talking: there is no [event.laed]; there are deal, lead",
             ),
             ('["lead", "deal"]', '["lead"]', "stage.events: no stage makes deal"),
             ('topic = "deal_closed"', 'topic = "deal"', "event.deal.topic: 'deal' is none of lead_created"),
@@ -373,41 +399,49 @@ class TestMaps:
         ],
     )
     def test_what_is_wrong_with_a_map_is_said_with_its_key(self, wrong: str, right: str, words: str) -> None:
+        """Each mistake is named where it stands."""
         assert wrong in MAP
-        with pytest.raises(MapError, match=words):
+        with pytest.raises(MapError, match=re.escape(words)):
             parse_map(MAP.replace(wrong, right))
 
     def test_braces_are_written_twice(self) -> None:
+        """A template may hold several columns, and braces."""
         text = MAP.replace('"crm:{Id}"', '"{{crm}}-{ Id }-{Stage}"')
         (lead, _), _ = imported(WON, text=text)
         assert lead.key == "{crm}-7-Won"
 
     def test_a_file_that_does_not_fit_is_told_with_what_is_there(self) -> None:
+        """The message names the column, the key and what the file has."""
         with pytest.raises(
             MapError, match=r"no column 'Channel', which event.lead.source of the map reads; it has 'Id', 'St"
         ):
             imported(header=HEADER.replace("Channel", "Chanel"))
         with pytest.raises(MapError, match=r"is the delimiter ','\? The first line is 'Id,Stage"):
             imported(header=HEADER.replace(";", ","))
-        with pytest.raises(MapError, match="more than one column 'Stage', which stage.column"):
+        with pytest.raises(MapError, match=r"more than one column 'Stage', which stage.column"):
             imported(header=HEADER + ";Stage")
 
 
 class TestFiles:
+    """Encodings and broken files."""
+
     def rows(self, content: bytes, **file: str) -> list[list[str]]:
         """Read a file's rows."""
         return [cells for _, cells in read_rows(io.BufferedReader(io.BytesIO(content)), FileFormat(**file))]  # type: ignore[arg-type]
 
     def test_a_byte_order_mark_is_no_part_of_the_first_column(self) -> None:
+        """Excel writes one."""
         assert self.rows("\ufeffId,Стойност\n".encode()) == [["Id", "Стойност"]]
 
     def test_encodings(self) -> None:
+        """UTF-16 is recognised where the map does not say it."""
         assert self.rows("Стойност\n".encode("windows-1251"), encoding="windows-1251") == [["Стойност"]]
         assert self.rows("Стойност\n".encode("utf-16"), encoding="utf-16") == [["Стойност"]]
         with pytest.raises(FileError, match='encoding = "utf-16"'):
             self.rows("Стойност\n".encode("utf-16"))
 
     def test_a_row_in_another_encoding_is_refused_and_says_so(self) -> None:
+        """Rows in plain ASCII still go in."""
         mapping = parse_map(MAP)
         content = f"{HEADER}\n{WON}\n{OTHER}".encode("windows-1251")
         rows = read_rows(io.BytesIO(content), mapping.file)
@@ -417,11 +451,14 @@ class TestFiles:
         assert len(importer.events(*next(rows))) == 2
 
     def test_a_quote_that_never_closes_ends_the_import_with_a_sentence(self) -> None:
+        """What comes after it cannot be told apart."""
         with pytest.raises(FileError, match=r"cannot be read after row 2: .* importing the mended file again is safe"):
             self.rows(b'a,b\n1,2\n"3,4\n5,6\n')
 
 
 class TestCommand:
+    """The command, without Kafka."""
+
     @pytest.fixture
     def files(self, tmp_path: Path) -> Path:
         """Make a folder with a map and an export that was written on 1 June 2026."""
@@ -440,6 +477,7 @@ class TestCommand:
         return result.exit_code, result.stdout, result.stderr
 
     def test_the_first_refused_rows_are_listed_then_counted(self, files: Path) -> None:
+        """Twenty rows, then how many more."""
         status, out, err = self.run(files)
         assert status == 1
         lines = err.splitlines()
@@ -451,6 +489,7 @@ class TestCommand:
         assert "exported at 2026-06-01T03:00:00+03:00 (the file's modification time" in out
 
     def test_json_has_all_of_it(self, files: Path) -> None:
+        """Counts, every refused row, and the moment of the export."""
         status, out, _ = self.run(files, "--json", "--exported-at", "2026-07-01 10:00")
         summary = json.loads(out)
         assert status == 1
@@ -462,6 +501,7 @@ class TestCommand:
         assert summary["rows_without_events"] == 1
 
     def test_refused_rows_can_be_mended_and_imported(self, files: Path) -> None:
+        """The file of refused rows is an export again."""
         self.run(files, "--refused", str(files / "refused.csv"))
         refused = (files / "refused.csv").read_text(encoding="utf-8-sig").splitlines()
         assert refused[0] == "refused row,refused because," + HEADER.replace(";", ",")
@@ -472,12 +512,14 @@ class TestCommand:
         assert self.run(files)[0] == 0
 
     def test_a_moment_that_cannot_be_is_asked_for(self, files: Path) -> None:
+        """A file from 1970 was not written by this CRM."""
         os.utime(files / "crm.csv", (0, 0))
         with pytest.raises(Exception, match="say with --exported-at when the CRM wrote it"):
             self.run(files)
         assert self.run(files, "--exported-at", "yesterday")[0] == 2
 
     def test_errors_name_the_file(self, files: Path) -> None:
+        """Whether it is the export or the map."""
         (files / "crm.csv").write_text("")
         with pytest.raises(FileError, match=r"crm\.csv: the file is empty"):
             self.run(files)
@@ -489,7 +531,7 @@ class TestCommand:
 class TestMavenCrm:
     """Real data: 8,800 opportunities, in ISO dates and in day-first dates."""
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def folder(self) -> Path:
         """Find the data, which are no part of the project."""
         data = os.environ.get("SALESFX_TEST_DATA")
@@ -506,11 +548,13 @@ class TestMavenCrm:
             return [event for number, cells in rows for event in importer.events(number, cells)]
 
     def test_both_files_make_the_same_events(self, folder: Path) -> None:
+        """To the byte."""
         iso = messages(self.events(folder / "iso_sales_pipeline.csv"))
         assert iso == messages(self.events(folder / "sales_pipeline.csv"))
         assert {topic for topic, _ in iso} == set(TOPICS) - {"quote_sent"}
 
     def test_the_numbers_are_those_of_the_file(self, folder: Path) -> None:
+        """Counted once more from the file itself; importing the other copy changes nothing."""
         lines = (folder / "iso_sales_pipeline.csv").read_text(encoding="utf-8").splitlines()[1:]
         rows = [line.split(",") for line in lines]  # nothing in this file is quoted
         folded = FoldedTables(Rules(Definitions(currency="USD")))
@@ -519,7 +563,7 @@ class TestMavenCrm:
         months: Counter[str] = Counter()
         for (when, field), number in folded.cells.items():
             metric, dimension = field.split("|")
-            if len(when) == len("2017-03-01") and not dimension.startswith("salesperson="):
+            if len(when) == len("2017-03-01") and dimension.split("=")[0] in {"source", "category"}:
                 totals[metric] += number
                 months[when[:7]] += number if metric == "leads" else 0
         assert folded.rejected == []

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 
-from salesfx.kpi import CATALOGUE, Breakdown
+from salesfx.kpi import CATALOGUE, Breakdown, Metric
 from salesfx.reading.month import Month
 from salesfx.reading.numbers import Numbers, Person, of_month, to_date
 from salesfx.reading.report import CATEGORIES
@@ -16,7 +16,6 @@ MAX_SOURCES, MAX_SALESPEOPLE = 20, 50
 OTHER = "other"
 """Holds what is beyond the bounds; what really has this name counts in it too."""
 _TO_DATE_MONTHS = (0, 1)
-_COUNTS = tuple(metric.name for metric in CATALOGUE if not metric.is_value)
 
 
 class Window:
@@ -43,8 +42,8 @@ class Window:
         tables = snapshot.tables
         whole = {ago: of_month(tables[f"{MONTH}{month}"]) for ago, month in self.months.items()}
         same_days = {ago: to_date(tables[f"{DAYS}{self.months[ago]}"], today.day) for ago in _TO_DATE_MONTHS}
-        self._sources = _bounded(_sources_by_leads(whole.values()), MAX_SOURCES)
-        self._salespeople = _bounded(_salespeople_by_entries(whole.values()), MAX_SALESPEOPLE)
+        self._sources = _bounded(_sources_by_leads(whole), MAX_SOURCES)
+        self._salespeople = _bounded(_salespeople_by_entries(whole), MAX_SALESPEOPLE)
         self.sources = sorted(set(self._sources.values()))
         self.salespeople = sorted(set(self._salespeople.values()))
         self._whole = {ago: self._renamed(numbers) for ago, numbers in whole.items()}
@@ -66,17 +65,15 @@ class Window:
         return iter(self._to_date.items())
 
     def _renamed(self, numbers: Numbers) -> Numbers:
-        """Sum up what is beyond the bounds."""
+        """Sum up what is beyond the bounds, under OTHER."""
         renamed = Numbers()
         for metric in CATALOGUE:
-            names = self._sources if metric.breakdown is Breakdown.SOURCE else {}
-            labels = renamed.by_label[metric.name]
+            labels, people = renamed.by_label[metric.name], renamed.by_person[metric.name]
             for label, number in numbers.by_label[metric.name].items():
-                shown = names.get(label, label)
+                shown = self._sources.get(label, OTHER) if metric.breakdown is Breakdown.SOURCE else label
                 labels[shown] = labels.get(shown, 0) + number
-            people = renamed.by_person[metric.name]
             for (name, category), number in numbers.by_person[metric.name].items():
-                person = Person(self._salespeople[name], category)
+                person = Person(self._salespeople.get(name, OTHER), category)
                 people[person] = people.get(person, 0) + number
         return renamed
 
@@ -93,25 +90,31 @@ def shown_tables(today: date) -> list[str]:
     return [f"{MONTH}{month}" for month in months.values()] + [f"{DAYS}{months[ago]}" for ago in _TO_DATE_MONTHS]
 
 
-def _sources_by_leads(months: Iterable[Numbers]) -> dict[str, int]:
+def _sources_by_leads(months: Mapping[int, Numbers]) -> dict[str, int]:
     """Rank sources by their leads in the shown months; those of other numbers only have none."""
     ranked: dict[str, int] = {}
-    for numbers in months:
-        for metric in CATALOGUE:
-            if metric.breakdown is Breakdown.SOURCE:
+    for metric in CATALOGUE:
+        if metric.breakdown is Breakdown.SOURCE:
+            for numbers in _shown(months, metric):
                 for source, number in numbers.by_label[metric.name].items():
                     ranked[source] = ranked.get(source, 0) + (number if metric.name == "leads" else 0)
     return ranked
 
 
-def _salespeople_by_entries(months: Iterable[Numbers]) -> dict[str, int]:
+def _salespeople_by_entries(months: Mapping[int, Numbers]) -> dict[str, int]:
     """Rank salespeople by how often they are counted at all: one who only closes deals has no lead of their own."""
     ranked: dict[str, int] = {}
-    for numbers in months:
-        for metric in _COUNTS:
-            for person, number in numbers.by_person[metric].items():
-                ranked[person.name] = ranked.get(person.name, 0) + number
+    for metric in CATALOGUE:
+        if not metric.is_value:
+            for numbers in _shown(months, metric):
+                for person, number in numbers.by_person[metric.name].items():
+                    ranked[person.name] = ranked.get(person.name, 0) + number
     return ranked
+
+
+def _shown(months: Mapping[int, Numbers], metric: Metric) -> Iterator[Numbers]:
+    """Give the months in which a metric is shown."""
+    return (numbers for ago, numbers in months.items() if ago >= -metric.months_ahead)
 
 
 def _bounded(ranked: Mapping[str, int], limit: int) -> dict[str, str]:

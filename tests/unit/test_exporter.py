@@ -142,10 +142,17 @@ async def test_known_series_start_at_0() -> None:
 
 
 async def test_a_source_of_a_month_that_is_not_shown_has_no_series() -> None:
-    """Thirteen months ago, or to come."""
-    found = await scrape({("2025-10-31", "leads|source=old"): 1, ("2026-12-01", "leads|source=early"): 1})
-    sources = {dict(labels).get("source") for _, labels in found} - {None}
-    assert sources == {"early"}  # its month is shown, for what is planned
+    """Thirteen months ago, or to come: that is shown for what is planned only."""
+    cells: Cells = {
+        ("2025-10-31", "leads|source=old"): 1,
+        ("2025-11-01", "leads|source=just"): 1,
+        ("2026-12-01", "leads|source=early"): 1,
+        ("2026-12-01", "leads|salesperson=early"): 1,
+        ("2026-12-01", "planned_sales|category=expansion,salesperson=planner"): 1,
+    }
+    found = await scrape(cells)
+    assert {dict(labels).get("source") for _, labels in found} - {None} == {"just"}
+    assert {dict(labels).get("salesperson") for _, labels in found} - {None} == {"planner"}
 
 
 async def test_names_are_bounded_and_the_rest_is_summed_up() -> None:

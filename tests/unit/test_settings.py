@@ -97,9 +97,9 @@ def test_a_secrets_file_that_cannot_be_read_is_named(file: Path, tmp_path: Path)
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     """Whoever names a file does not want the defaults."""
     missing = tmp_path / "missing.toml"
-    with pytest.raises(SettingsError, match="missing.toml: No such file"):
+    with pytest.raises(SettingsError, match=r"missing\.toml: No such file"):
         load_settings(missing, {})
-    with pytest.raises(SettingsError, match="missing.toml: No such file"):
+    with pytest.raises(SettingsError, match=r"missing\.toml: No such file"):
         load_settings(environ={"SALESFX_CONFIG": str(missing)})
 
 
@@ -108,7 +108,7 @@ def test_a_file_that_is_not_toml_is_named(file: Path) -> None:
     assert "settings.toml is not valid TOML: " in refusal(file, "recipient_limit = = 1")
     assert "line 1" in refusal(file, "recipient_limit = = 1")
     file.write_bytes(b'group = "\xff"')
-    with pytest.raises(SettingsError, match="settings.toml is not valid TOML"):
+    with pytest.raises(SettingsError, match=r"settings\.toml is not valid TOML"):
         load_settings(file, {})
 
 

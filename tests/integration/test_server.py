@@ -1,0 +1,425 @@
+"""The HTTP server, over a real Valkey and a real Kafka."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import NewTopic
+
+from salesfx.definitions import Definitions
+from salesfx.local import LocalServers
+from salesfx.log_ends import LogEnds
+from salesfx.rules import Rules
+from salesfx.server import ServerStartError, serve
+from salesfx.settings import Settings, SettingsError
+from salesfx.tables import RedisTables, connect
+from salesfx.tables.store import Commit
+from salesfx.web.access import PublicWithoutTokenError
+from tests.folding import FoldedTables
+from tests.worked_example import EVENTS
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+NO_KAFKA = "127.0.0.1:1"
+PAGES = ("/", "/metrics", "/api/months", "/api/months/2026-11", "/nowhere")
+
+
+async def fill(settings: Settings, definitions: Definitions | None = None) -> None:
+    """Put the worked example into the tables."""
+    folded = FoldedTables(Rules(Definitions()))
+    folded.take(EVENTS)
+    tables = RedisTables(connect(settings.redis), settings.namespace)
+    await tables.open(definitions or settings.definitions)
+    await tables.start_at("lead_created", 0, 0)
+    await tables.commit(Commit("lead_created", 0, 0, 8, cells=folded.cells, counters={"processed|lead_created": 8}))
+    await tables.close()
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[str]:
+    """Serve within this process, and end it cleanly."""
+    url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(serve(settings, ready=url.set_result, now=lambda: NOW))
+    await asyncio.wait({url, task}, return_when=asyncio.FIRST_COMPLETED)
+    if not url.done():
+        await task
+    try:
+        yield await url
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait_for(task, 10)
+
+
+async def get(url: str, **headers: str) -> tuple[int, str, aiohttp.ClientResponse]:
+    """Ask once."""
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as response:
+        return response.status, await response.text(), response
+
+
+@pytest.fixture
+def settings(redis_url: str, namespace: str) -> Settings:
+    """A free port of loopback, tables of this test's own, and no Kafka."""
+    return Settings(redis=redis_url, namespace=namespace, kafka=NO_KAFKA, http_port=0)
+
+
+async def test_each_page_answers(settings: Settings) -> None:
+    """With its type, its content and the headers of safety."""
+    await fill(settings)
+    async with serving(settings) as url:
+        assert url.startswith("http://127.0.0.1:")
+        status, body, response = await get(url + "/metrics")
+        assert (status, response.headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+        assert "\nsalesfx_up 1.0\n" in body
+        assert 'salesfx_booked_sales_value{category="expansion",months_ago="0"} 1150.0' in body
+        status, body, response = await get(url + "/api/months/2026-10")
+        assert (status, response.content_type) == (200, "application/json")
+        assert json.loads(body)["lead_flow"]["by_source"] == {"web": 1}
+        status, body, response = await get(url + "/api/months")
+        assert [line["month"] for line in json.loads(body)["months"]][:2] == ["2026-06", "2026-10"]
+        status, body, response = await get(url + "/")
+        assert (status, response.content_type) == (200, "text/html")
+        assert "2026-11 so far" in body
+        assert "1 150.00" in body
+        assert "://" not in body, "nothing comes from elsewhere"
+        assert (await get(url + "/livez"))[:2] == (200, '{"live":true}')
+        assert (await get(url + "/readyz"))[:2] == (200, '{"ready":true}')
+        for name, value in (("X-Content-Type-Options", "nosniff"), ("Server", "salesfx"), ("Cache-Control", "no-store")):
+            assert response.headers[name] == value
+        assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
+
+
+async def test_openmetrics_and_compression_are_negotiated(settings: Settings) -> None:
+    """As Prometheus asks for them."""
+    await fill(settings)
+    async with serving(settings) as url:
+        _, body, response = await get(url + "/metrics", Accept="application/openmetrics-text;version=1.0.0")
+        assert response.content_type == "application/openmetrics-text"
+        assert body.endswith("# EOF\n")
+        assert response.headers["Content-Encoding"] in {"gzip", "deflate"}
+        _, _, response = await get(url + "/metrics", **{"Accept-Encoding": "identity"})
+        assert "Content-Encoding" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "sentence"),
+    [
+        ("/api/months/November", 400, "'November' is not a month: write it YYYY-MM, like 2026-11."),
+        ("/api/months/2026-13", 400, "'2026-13' is not a month: write it YYYY-MM, like 2026-11."),
+        ("/nowhere", 404, "There is no such page. / lists what there is."),
+    ],
+)
+async def test_errors_are_sentences(settings: Settings, path: str, status: int, sentence: str) -> None:
+    """As JSON."""
+    async with serving(settings) as url:
+        assert (await get(url + path))[:2] == (status, msgspec.json.encode({"error": sentence}).decode())
+
+
+async def test_only_reading_is_allowed(settings: Settings) -> None:
+    """Another method is refused, as JSON too."""
+    async with (
+        serving(settings) as url,
+        aiohttp.ClientSession() as session,
+        session.post(url + "/api/months", data=b"{}") as response,
+    ):
+        assert (response.status, response.headers["Allow"]) == (405, "GET,HEAD")
+        assert await response.json() == {"error": "This server only answers GET."}
+
+
+async def test_a_month_without_anything_is_zeros(settings: Settings) -> None:
+    """Not an error."""
+    await fill(settings)
+    async with serving(settings) as url:
+        status, body, _ = await get(url + "/api/months/1999-01")
+    assert (status, json.loads(body)["lead_flow"]["total"]) == (200, 0)
+
+
+async def test_no_tables_yet(settings: Settings) -> None:
+    """It serves, says so, and is not ready."""
+    async with serving(settings) as url:
+        assert (await get(url + "/readyz"))[:2] == (503, '{"ready":false,"reasons":["there are no tables yet"]}')
+        status, body, _ = await get(url + "/api/months")
+        assert (status, "no tables yet" in body) == (503, True)
+        status, body, _ = await get(url + "/metrics")
+        assert (status, "salesfx_up 0.0" in body, "salesfx_leads" in body) == (200, True, False)
+        assert "no tables yet" in (await get(url + "/"))[1]
+
+
+async def test_other_definitions_are_not_shown(settings: Settings) -> None:
+    """The API says what changed; /readyz, which asks for no token, only that."""
+    await fill(settings, Definitions(recipient_limit=7))
+    async with serving(settings) as url:
+        status, body, _ = await get(url + "/readyz")
+        assert (status, "recipient_limit" in body) == (503, False)
+        status, body, _ = await get(url + "/api/months/2026-10")
+        assert (status, "made with 7, now it is 10" in body) == (503, True)
+        body = (await get(url + "/metrics"))[1]
+        assert ("salesfx_up 0.0" in body, "salesfx_leads" in body) == (True, False)
+
+
+# The token.
+
+
+async def test_a_token_is_asked_for_by_whatever_shows_sales(settings: Settings) -> None:
+    """On loopback too, for pages that do not exist too, and not for health checks."""
+    await fill(settings)
+    async with serving(msgspec.structs.replace(settings, http_token="s3cret-ключ")) as url:
+        wrong: list[dict[str, str]] = [
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": "Basic s3cret-ключ"},
+            {"Authorization": "s3cret-ключ"},
+            {"Authorization": "Bearer "},
+            {"Authorization": "Bearer s3cret-ключ2"},
+        ]
+        for page in PAGES:
+            for headers in wrong:
+                status, body, response = await get(url + page, **headers)
+                assert (status, response.headers["WWW-Authenticate"]) == (401, 'Bearer realm="salesfx"')
+                assert "s3cret" not in body
+            assert (await get(url + page, Authorization="Bearer s3cret-ключ"))[0] in {200, 404}
+        for page in ("/livez", "/readyz"):
+            assert (await get(url + page))[0] == 200
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "", "::", "sales.example"])
+async def test_sales_are_not_shown_beyond_loopback_without_a_token(settings: Settings, host: str) -> None:
+    """It does not even listen, and says what to set."""
+    with pytest.raises(PublicWithoutTokenError, match=r"SALESFX_HTTP_TOKEN.*--public"):
+        await serve(msgspec.structs.replace(settings, http_host=host))
+
+
+@pytest.mark.parametrize("change", [{"http_public": True}, {"http_token": "t"}])
+async def test_beyond_loopback_with_a_token_or_the_explicit_flag(settings: Settings, change: dict[str, Any]) -> None:
+    """Under any name."""
+    await fill(settings)
+    async with serving(msgspec.structs.replace(settings, http_host="0.0.0.0", **change)) as url:  # noqa: S104
+        status, _, _ = await get(url + "/api/months", Host="sales.example", Authorization="Bearer t")
+    assert status == 200
+
+
+async def test_a_strangers_name_for_loopback_is_refused(settings: Settings) -> None:
+    """A website that lets its name point to 127.0.0.1 reads nothing; people and health checks are not in the way."""
+    await fill(settings)
+    async with serving(settings) as url:
+        for host in ("evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "[", ""):
+            for page in PAGES:
+                assert (await get(url + page, Host=host))[0] == 403, host
+            assert (await get(url + "/livez", Host=host))[0] == 200
+        for host in ("localhost", "LOCALHOST:9", "127.0.0.1:8000", "[::1]:8000", "salesfx.localhost", "10.0.0.5"):
+            assert (await get(url + "/api/months", Host=host))[0] == 200, host
+
+
+# Faults.
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[LocalServers]:
+    """A Valkey that may be killed."""
+    with LocalServers(tmp_path / "data", kafka=False) as servers:
+        yield servers
+
+
+async def test_a_redis_that_dies_and_comes_back(own_redis: LocalServers, namespace: str) -> None:
+    """Nothing stale is shown meanwhile, no secret is, and all is well again without a restart."""
+    settings = Settings(redis=own_redis.redis, namespace=namespace, kafka=NO_KAFKA, http_port=0)
+    password = own_redis.redis.split(":")[2].partition("@")[0]
+    await fill(settings)
+    async with serving(settings) as url:
+        before = (await get(url + "/api/months"))[1]
+        process = own_redis.redis_process
+        await asyncio.to_thread(process.stop)
+        body = (await get(url + "/metrics"))[1]
+        assert ("salesfx_up 0.0" in body, "salesfx_leads" in body) == (True, False)
+        assert (await get(url + "/readyz"))[:2] == (503, '{"ready":false,"reasons":["Redis cannot be read"]}')
+        assert (await get(url + "/livez"))[0] == 200
+        for page in ("/api/months", "/"):
+            text = (await get(url + page))[1]
+            assert "SALESFX_REDIS" in text
+            assert password not in text
+        await asyncio.to_thread(process.start)
+        assert "salesfx_up 1.0" in (await get(url + "/metrics"))[1]
+        assert (await get(url + "/api/months"))[1] == before
+
+
+async def test_a_redis_that_hangs_does_not_hang_a_scrape(own_redis: LocalServers, namespace: str) -> None:
+    """After five seconds it is down; the answer that comes late is nobody else's."""
+    settings = Settings(redis=own_redis.redis, namespace=namespace, kafka=NO_KAFKA, http_port=0)
+    await fill(settings)
+    async with serving(settings) as url:
+        before = (await get(url + "/api/months/2026-10"))[1]
+        pid = own_redis.redis_process.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            begin = time.monotonic()
+            pages = await asyncio.gather(*(get(url + page) for page in ("/metrics", "/readyz", "/api/months")))
+            assert 4.5 < time.monotonic() - begin < 8
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert "salesfx_up 0.0" in pages[0][1]
+        assert [status for status, _, _ in pages] == [200, 503, 503]
+        for _ in range(5):
+            assert (await get(url + "/api/months/2026-10"))[1] == before
+        assert "salesfx_up 1.0" in (await get(url + "/metrics"))[1]
+
+
+async def test_a_port_that_is_taken(settings: Settings) -> None:
+    """A sentence names it and the way out."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ServerStartError, match=rf"port {port} of 127\.0\.0\.1 is taken.*--port"):
+            await serve(msgspec.structs.replace(settings, http_port=port))
+    with pytest.raises(ServerStartError, match="cannot listen on 192"):
+        await serve(msgspec.structs.replace(settings, http_host="192.0.2.1", http_public=True))
+
+
+async def test_a_redis_url_that_is_none_does_not_show_its_password(settings: Settings) -> None:
+    """The client's own message would quote it."""
+    with pytest.raises(SettingsError, match="redis") as raised:
+        await serve(msgspec.structs.replace(settings, redis="redis://host:hunter2@host"))
+    assert "hunter2" not in str(raised.value)
+
+
+# Kafka's log ends.
+
+
+def transaction(kafka: str, topic: str) -> KafkaProducer:
+    """Commit one record, and leave a second one in a transaction that is still open."""
+    producer = KafkaProducer(bootstrap_servers=kafka, transactional_id=f"t-{topic}")
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.send(topic, b"1", partition=0).get(timeout=10)
+    producer.commit_transaction()
+    producer.begin_transaction()
+    producer.send(topic, b"2", partition=0).get(timeout=10)
+    return producer
+
+
+async def test_the_end_is_what_a_reader_of_committed_events_can_reach(kafka: str, settings: Settings) -> None:
+    """An event in an open transaction is not lag; partitions of topics that do not exist are none."""
+    settings = msgspec.structs.replace(settings, kafka=kafka, topic_prefix=settings.namespace + ".")
+    topic = settings.kafka_topic("lead_created")
+
+    def prepare() -> KafkaProducer:
+        admin = KafkaAdminClient(bootstrap_servers=kafka)
+        admin.create_topics([NewTopic(topic, 2, 1)])
+        admin.close()
+        return transaction(kafka, topic)
+
+    producer = await asyncio.to_thread(prepare)
+    ends = LogEnds(settings)
+    await ends.refresh()
+    assert ends.latest == (True, {"lead_created:0": 2, "lead_created:1": 0})
+    await asyncio.to_thread(producer.commit_transaction)
+    await asyncio.to_thread(producer.close)
+    await ends.refresh()
+    assert ends.latest == (True, {"lead_created:0": 4, "lead_created:1": 0})
+    await fill(settings)
+    async with serving(settings) as url:
+        for _ in range(100):
+            body = (await get(url + "/metrics"))[1]
+            if "salesfx_kafka_up" in body:
+                break
+            await asyncio.sleep(0.1)
+        assert "salesfx_kafka_up 1.0" in body
+        assert 'salesfx_lag_events{partition="0",topic="lead_created"} 0.0' in body
+
+
+async def test_a_kafka_that_is_away_does_not_break_serving(settings: Settings) -> None:
+    """Its absence is shown, the numbers are too, and the lag is not."""
+    await fill(settings)
+    async with serving(settings) as url:
+        for _ in range(100):
+            body = (await get(url + "/metrics"))[1]
+            if "salesfx_kafka_up" in body:
+                break
+            await asyncio.sleep(0.1)
+        assert "salesfx_kafka_up 0.0" in body
+        assert "salesfx_up 1.0" in body
+        assert "salesfx_lag_events" not in body
+        assert (await get(url + "/readyz"))[0] == 200
+
+
+# The commands.
+
+
+def command(settings: Settings, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    """Give a command line and its environment."""
+    environ = {
+        **os.environ,
+        "SALESFX_REDIS": settings.redis,
+        "SALESFX_NAMESPACE": settings.namespace,
+        "SALESFX_KAFKA": settings.kafka,
+    }
+    return [sys.executable, "-c", "from salesfx.cli import main; main()", *arguments], environ
+
+
+def run(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    line, environ = command(settings, *arguments)
+    return subprocess.run(line, env=environ, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serve_as_a_process_says_where_and_ends_cleanly(settings: Settings, number: signal.Signals) -> None:
+    """By SIGTERM and by Ctrl-C."""
+    line, environ = command(settings, "serve", "--port", "0")
+    with subprocess.Popen(line, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("ready http://127.0.0.1:")
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=15)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+def test_serve_beyond_loopback_is_refused_on_the_command_line(settings: Settings) -> None:
+    """With a sentence and the exit status of what somebody has to decide."""
+    done = run(settings, "serve", "--host", "0.0.0.0", "--port", "0")  # noqa: S104
+    assert done.returncode == 2
+    assert "SALESFX_HTTP_TOKEN" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_kpi_gives_the_json_of_the_api(settings: Settings) -> None:
+    """To the letter, but for the spaces; and a table for people."""
+    await fill(settings)
+    done = await asyncio.to_thread(run, settings, "kpi", "--month", "2026-10", "--json")
+    async with serving(settings) as url:
+        assert list(json.loads(done.stdout).items()) == list(json.loads((await get(url + "/api/months/2026-10"))[1]).items())
+    done = await asyncio.to_thread(run, settings, "kpi", "--month", "2026-10")
+    assert (done.returncode, "1 200.00" in done.stdout) == (0, True)
+
+
+def test_kpi_tells_what_is_wrong(settings: Settings) -> None:
+    """No tables, no month, no Redis: a sentence each, and no traceback."""
+    no_tables = run(settings, "kpi")
+    assert (no_tables.returncode, "no tables yet" in no_tables.stderr) == (1, True)
+    no_month = run(settings, "kpi", "--month", "2026-13")
+    assert (no_month.returncode, "is not a month" in no_month.stderr) == (2, True)
+    away = run(msgspec.structs.replace(settings, redis="redis://:hunter2@127.0.0.1:1/0"), "kpi")
+    assert away.returncode == 1
+    assert "127.0.0.1:1" in away.stderr
+    assert "SALESFX_REDIS" in away.stderr
+    for done in (no_tables, no_month, away):
+        assert "Traceback" not in done.stderr
+        assert "hunter2" not in done.stderr

@@ -292,6 +292,7 @@ class Publisher:
     def _make_room(self, size: int) -> None:
         while self._pending and (
             self._pending[0].future.is_done
+            or self._pending[0].deadline < time.monotonic()
             or len(self._pending) >= MAX_PENDING_EVENTS
             or self._pending_bytes + size > MAX_PENDING_BYTES
         ):

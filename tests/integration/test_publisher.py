@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from salesfx.kafka_log import KafkaAwayError, KafkaLog
 from salesfx.kafka_security import kafka_python_options, ssl_context
 from salesfx.local import LocalServers
 from salesfx.publisher import DeliveryError, InvalidEventError, Publisher
-from salesfx.settings import Settings, SettingsError, load_settings
+from salesfx.settings import Settings, SettingsError
 
 NOON = datetime(2026, 10, 5, 12, tzinfo=timezone(timedelta(hours=3)))
 
@@ -60,6 +60,17 @@ def records(settings: Settings, topic: str) -> list[Any]:
     finally:
         consumer.close()
     return sorted(found, key=lambda record: (record.partition, record.offset))
+
+
+@pytest.fixture(scope="module")
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, int]]:
+    """Start a Kafka that may be stopped: its settings and its pid."""
+    with LocalServers(tmp_path_factory.mktemp("own") / "data", redis=False) as servers:
+        own = Settings(kafka=servers.kafka)
+        KafkaLog(own).ensure_topics()
+        pid = servers.kafka_process.pid
+        assert pid is not None
+        yield own, pid
 
 
 class TestDelivery:
@@ -234,16 +245,6 @@ class TestRefusals:
 class TestKafkaAway:
     """Nothing that was accepted is lost without a word."""
 
-    @pytest.fixture(scope="class")
-    def own_kafka(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, int]]:
-        """Start a Kafka that may be stopped: its settings and its pid."""
-        with LocalServers(tmp_path_factory.mktemp("own") / "data", redis=False) as servers:
-            own = Settings(kafka=servers.kafka)
-            KafkaLog(own).ensure_topics()
-            pid = servers.kafka_process.pid
-            assert pid is not None
-            yield own, pid
-
     @pytest.mark.slow
     def test_what_kafka_does_not_acknowledge_is_raised_and_the_publisher_recovers(
         self, own_kafka: tuple[Settings, int], monkeypatch: pytest.MonkeyPatch
@@ -276,27 +277,48 @@ class TestKafkaAway:
 
     @pytest.mark.slow
     def test_send_raises_what_failed_before(self, own_kafka: tuple[Settings, int]) -> None:
-        """A CRM that never flushes hears of it too; an exception that is on its way is not replaced."""
+        """A CRM that never flushes hears of it with its next event, and of every one of them."""
         own, pid = own_kafka
-        os.kill(pid, signal.SIGCONT)
-        with (
-            pytest.raises(RuntimeError, match="the CRM's own") as raised,
-            Publisher(own, delivery_timeout=2) as publisher,
-        ):
-            publisher.send_json("lead_created", lead(0))
-            os.kill(pid, signal.SIGSTOP)
-            try:
-                publisher.send_json("lead_created", lead(100))
-                time.sleep(4)
-                with pytest.raises(DeliveryError, match="lead_created L100"):
-                    for number in range(101, 103):
-                        publisher.send_json("lead_created", lead(number))
-                        time.sleep(2)
-                publisher.close()
+        publisher = Publisher(own, delivery_timeout=2)
+        publisher.send_json("lead_created", lead(0))
+        publisher.flush()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            for number in range(100, 110):
+                publisher.send_json("lead_created", lead(number))
+            time.sleep(3)
+            failed = 0
+            while failed < 10:
+                with pytest.raises(DeliveryError) as raised:
+                    publisher.send_json("lead_created", lead(200))
+                failed += raised.value.count
+        finally:
+            os.kill(pid, signal.SIGCONT)
+            publisher.close()
+        assert failed == 10
+
+    @pytest.mark.slow
+    def test_an_error_on_its_way_is_not_replaced(self, own_kafka: tuple[Settings, int]) -> None:
+        """What was not delivered is noted on it."""
+        own, pid = own_kafka
+
+        def crm() -> None:
+            with Publisher(own, delivery_timeout=2) as publisher:
+                publisher.send_json("lead_created", lead(0))
+                publisher.flush()
+                os.kill(pid, signal.SIGSTOP)
+                publisher.send_json("lead_created", lead(300))
                 raise RuntimeError("the CRM's own")
-            finally:
-                os.kill(pid, signal.SIGCONT)
-        assert "the CRM's own" in str(raised.value)
+
+        try:
+            with pytest.raises(RuntimeError, match="the CRM's own") as raised:
+                crm()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert (
+            "did not acknowledge 1 event (no acknowledgement within 2 s): lead_created L300"
+            in raised.value.__notes__[0]
+        )
 
     def test_a_kafka_that_is_not_there_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """With the reason that kafka-python only logs."""
@@ -324,8 +346,8 @@ class TestPublishCommand:
             b'{"topic":"leads"}',
             b'{"lead_id":"5"}',
             b'{"topic":"lead_created",' + lead(6, note="x" * (MAX_LINE * 3))[1:],
-            b'{"topic":"deal_closed","event_id":"7","deal_id":"D","occurred_at":"2026-10-05T09:00:00Z","outcome":"won",'
-            b'"amount":12345678.10,"currency":"EUR"}',
+            b'{"topic":"deal_closed","event_id":"7","deal_id":"D","occurred_at":"2026-10-05T09:00:00Z",'
+            + b'"outcome":"won","amount":12345678.10,"currency":"EUR"}',
             b'{"topic":"lead_created",' + lead(8, salesperson="x" * 101)[1:],
             b'{"topic":"lead_created","note":"\xff"}',
             b'["topic"]',
@@ -381,11 +403,9 @@ def test_an_import_publishes_the_same_bytes_again(settings: Settings, tmp_path: 
 class TestSecurity:
     """TLS and SASL options. No server is needed to see that nothing goes out in clear."""
 
-    SASL = {"kafka_username": "crm", "kafka_password": "geheim"}
-
     def test_sasl_over_tls_always_has_a_context_that_checks_the_server(self) -> None:
         """Without one aiokafka and Faust send the password in clear."""
-        settings = load_settings(environ={}, kafka_security_protocol="SASL_SSL", **self.SASL)
+        settings = Settings(kafka_security_protocol="SASL_SSL", kafka_username="crm", kafka_password="geheim")
         options = kafka_python_options(settings)
         context = options["ssl_context"]
         assert isinstance(context, ssl.SSLContext)

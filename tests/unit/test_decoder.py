@@ -286,7 +286,7 @@ def test_nesting_is_bounded_wherever_the_decoder_is_called_from() -> None:
     def from_the_deep(calls: int, value: bytes) -> Event:
         return from_the_deep(calls - 1, value) if calls else decode(LEAD, value)
 
-    assert from_the_deep(600, message(LEAD, x=nested(MAX_NESTING - 1))) == read(LEAD)
+    assert from_the_deep(600, message(LEAD, x=nested(MAX_NESTING - 1), y="[]")) == read(LEAD)
     assert read(LEAD, x='[{"a":"[{"},' * 90 + "0" + "]" * 90, y="[]" * 0 + "[" + ",".join(["[]"] * 200) + "]") == read(
         LEAD
     )

@@ -373,16 +373,16 @@ def _refuse_deep_nesting(value: bytes) -> None:
 
 
 def _without_half_characters(value: bytes) -> bytes:
-    """Put an array, which no field may be, in place of every string with a lone surrogate.
+    """Put an array, which no field may be, around every string that had a lone surrogate.
 
     CRMs that cut a text in the middle of an emoji write such strings. The parser refuses the whole message for one, even
     in a field that nobody reads.
     """
 
     def mended(string: re.Match[bytes]) -> bytes:
-        if all(escape[1] is None for escape in _HALF_CHARACTER.finditer(string[0])):
-            return string[0]
-        return b"[]" if _COLON.match(value, string.end()) is None else b'""'
+        whole = _HALF_CHARACTER.sub(lambda escape: escape[0] if escape[1] is None else b"\\ufffd", string[0])
+        is_name = _COLON.match(value, string.end()) is not None
+        return whole if is_name or whole == string[0] else b"[" + whole + b"]"
 
     return _STRING.sub(mended, value)
 

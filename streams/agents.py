@@ -24,30 +24,34 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 class BatchHandler:
     """Takes batches from the agents to the processor, and heals what fails."""
 
-    def __init__(self, processor: Processor, steering: OffsetSteering, report: Callable[[str], None]) -> None:
-        """Make one.
-
-        Args:
-            processor: Does the work.
-            steering: Has a partition read again.
-            report: Gets the last trouble with Redis or Kafka, in words.
-
-        """
+    def __init__(self, processor: Processor, steering: OffsetSteering) -> None:
         self._processor = processor
         self._steering = steering
-        self._report = report
+        self.trouble: str | None = None
+        """What was last wrong with Redis or Kafka, in words."""
         self._failed_at: dict[Partition, int] = {}
+        self._busy_topics: set[str] = set()
+
+    def is_busy(self, partition: Partition) -> bool:
+        """Tell whether the partition's agent works on a batch, behind which others may wait."""
+        return partition.topic in self._busy_topics
 
     async def handle(self, batch: Batch) -> None:
         """Process one batch; returns when it is in, or when its partition is going to be read again."""
+        self._busy_topics.add(batch.source.topic)
+        try:
+            await self._handle(batch)
+        finally:
+            self._busy_topics.discard(batch.source.topic)
+
+    async def _handle(self, batch: Batch) -> None:
         pause = _FIRST_PAUSE
         while self._steering.is_current(batch):
             try:
                 elsewhere = await self._processor.process(batch)
             except (RedisError, KafkaError, OSError) as error:
-                trouble = f"{type(error).__name__}: {error}"
-                self._report(trouble)
-                log.warning("%s at %d is tried again: %s", batch.source, batch.before, trouble)
+                self.trouble = f"{type(error).__name__}: {error}"
+                log.warning("%s at %d is tried again: %s", batch.source, batch.before, self.trouble)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             except SalesfxError as error:

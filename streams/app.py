@@ -64,7 +64,6 @@ def build_app(settings: Settings, *, from_log_start: bool = False) -> faust.App:
     tables = RedisTables(connect(settings.redis), settings.namespace)
     kafka_log = KafkaLog(settings)
     steering = OffsetSteering(tables, settings.definitions, kafka_log, topics, from_log_start=from_log_start)
-    watch = Watch(tables, steering, kafka_log, topics, settings.watchdog_seconds)
     letters = DeadLetters(settings)
 
     app = faust.App(settings.group, **_faust_settings(settings))
@@ -72,7 +71,8 @@ def build_app(settings: Settings, *, from_log_start: bool = False) -> faust.App:
     app.transport = BatchTransport(app.conf.broker, app, app.loop, steering=steering)
 
     processor = Processor(tables, Rules(settings.definitions), letters, topics)
-    handler = BatchHandler(processor, steering, lambda trouble: setattr(watch, "trouble", trouble))
+    handler = BatchHandler(processor, steering)
+    watch = Watch(tables, steering, kafka_log, topics, settings.watchdog_seconds, handler)
     declare_agents(app, handler, topics)
 
     @app.task

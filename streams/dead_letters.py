@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from salesfx.events import DEAD_LETTERS
 from salesfx.kafka_security import kafka_python_options
@@ -63,9 +63,12 @@ class DeadLetters:
     async def send(self, letters: Iterable[DeadLetter]) -> None:
         """Write letters and wait until Kafka has them; on a repeat the key is the same."""
         producer = await self._started()
-        pending = [await self._put(producer, letter) for letter in letters]
-        for delivery in pending:
-            await delivery
+        try:
+            for delivery in [await self._put(producer, letter) for letter in letters]:
+                await delivery
+        except KafkaError:
+            await self.close()  # an idempotent producer may not go on after some errors; the next try makes another
+            raise
 
     async def _put(self, producer: AIOKafkaProducer, letter: DeadLetter) -> Any:
         value, headers = letter.record.value, letter.headers
@@ -80,7 +83,11 @@ class DeadLetters:
             producer = AIOKafkaProducer(
                 **self._options, acks="all", enable_idempotence=True, max_request_size=_MAX_REQUEST, linger_ms=5
             )
-            await producer.start()
+            try:
+                await producer.start()
+            except KafkaError:
+                await producer.stop()
+                raise
             self._producer = producer
         return self._producer
 

@@ -5,6 +5,7 @@ over one message for each partition's fetch: its value is a `Batch`. It reads co
 the consumer's own thread, and carries out every seek in the fetch loop, where nothing can overwrite it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -18,6 +19,8 @@ from salesfx.errors import NeedsAttentionError
 from streams.batch import Batch, Partition
 from streams.ending import end_process
 
+_PAUSE_SECONDS = 0.05
+"""Between looks for a partition that can be read."""
 FETCH_MAX_WAIT_MS = 500
 """How long the broker may hold a fetch that finds nothing."""
 
@@ -62,6 +65,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             state = assignment.state_value(partition)
             if state is not None and state.has_valid_position:
                 before[partition] = state.position
+        if not before:  # aiokafka would take none for all
+            await asyncio.sleep(_PAUSE_SECONDS)
+            return {}
         try:
             records = await self._fetch_records(consumer, set(before), timeout=timeout, max_records=max_records)
         except OffsetOutOfRangeError as error:
@@ -112,6 +118,7 @@ class RebalanceListener(driver.ConsumerRebalanceListener):
     """Lets aiokafka choose positions from the revocation until our seeks."""
 
     def on_partitions_revoked(self, revoked: Iterable[Any]) -> Any:
+        """Note that the positions of the next assignment are not known yet."""
         self._thread.reset_unknown_positions(allowed=True)
         return super().on_partitions_revoked(revoked)
 
@@ -123,6 +130,7 @@ class BatchConsumer(driver.Consumer):
 
     @property
     def steering(self) -> Steering:
+        """Who knows where each partition is to be read from."""
         steering: Steering = self.transport.steering
         return steering
 

@@ -34,6 +34,15 @@ class Consumer(Protocol):
         """Ask Kafka where the log begins and ends."""
 
 
+class Agents(Protocol):
+    """What the watch asks the agents."""
+
+    trouble: str | None
+
+    def is_busy(self, partition: Partition) -> bool:
+        """Tell whether a batch of its topic is being worked on."""
+
+
 class Watch:
     """Notices a Redis that lost data, a consumer that is stuck, a log that is another, a Redis that evicts."""
 
@@ -44,19 +53,20 @@ class Watch:
         kafka_log: KafkaLog,
         topics: Mapping[str, str],
         watchdog_seconds: float,
+        agents: Agents,
     ) -> None:
         self._tables = tables
         self._steering = steering
         self._kafka_log = kafka_log
         self._topics = topics
         self._watchdog_seconds = watchdog_seconds
+        self._agents = agents
         self._last: dict[Partition, tuple[int | None, int]] = {}
         """Stored offset and position of each partition at the last look."""
         self._moved_at: dict[Partition, float] = {}
         """When each partition last made progress, or had nothing to do."""
         self._checked_at = time.monotonic()
-        self.trouble = "none was reported"
-        """What was last wrong with Redis or Kafka, for the watchdog's sentence."""
+        self._trouble: str | None = None
 
     async def look(self, consumer: Consumer) -> None:
         """Look once.
@@ -69,9 +79,9 @@ class Watch:
             await self._look_at_offsets(consumer)
             if time.monotonic() - self._checked_at >= CHECK_SECONDS:
                 await self._check()
-        except (RedisError, KafkaError, KafkaAwayError, OSError, asyncio.TimeoutError) as error:
-            self.trouble = f"{type(error).__name__}: {error}"
-            log.warning("cannot look at the offsets: %s", self.trouble)
+        except (TimeoutError, RedisError, KafkaError, KafkaAwayError, OSError) as error:
+            self._trouble = f"{type(error).__name__}: {error}"
+            log.warning("cannot look at the offsets: %s", self._trouble)
             self._bark()
 
     async def _look_at_offsets(self, consumer: Consumer) -> None:
@@ -102,7 +112,8 @@ class Watch:
         An idle partition gets no answer from a commit that would tell it so.
         """
         for partition, position in positions.items():
-            if stored[partition] != position and self._last.get(partition) == (stored[partition], position):
+            stays = self._last.get(partition) == (stored[partition], position)
+            if stored[partition] != position and stays and not self._agents.is_busy(partition):
                 self._steering.read_again(partition, f"stored is {stored[partition]}, the consumer stands at {position}")
 
     def _bark(self) -> None:
@@ -110,8 +121,9 @@ class Watch:
         for partition, moved_at in self._moved_at.items():
             if now - moved_at > self._watchdog_seconds:
                 raise WorkerError(
-                    f"{partition} has events to read, and nothing was committed for {now - moved_at:.0f} s. Last trouble: "
-                    f"{self.trouble}. The worker ends, so that a new one can start afresh."
+                    f"nothing was committed of {partition} for {now - moved_at:.0f} s, though it has events to read or "
+                    f"Redis or Kafka does not answer. Last trouble: {self._agents.trouble or self._trouble or 'none'}. "
+                    "The worker ends, so that a new one can start afresh."
                 )
 
     async def _check(self) -> None:

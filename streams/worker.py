@@ -4,9 +4,10 @@ import asyncio
 import logging
 
 import faust
+from redis.exceptions import RedisError
 
 from salesfx.errors import SalesfxError
-from salesfx.settings import Settings
+from salesfx.settings import Settings, masked_url
 from streams.app import build_app, check_before_start
 
 
@@ -23,8 +24,10 @@ def run_worker(settings: Settings, *, from_log_start: bool = False, log_level: s
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         asyncio.run(check_before_start(settings))
-    except OSError as error:
-        raise SalesfxError(f"cannot start: {error}") from error
+    except (RedisError, OSError) as error:
+        raise SalesfxError(
+            f"Redis at {masked_url(settings.redis)} cannot be used: {error}. Is it running, and is SALESFX_REDIS right?"
+        ) from error
     app = build_app(settings, from_log_start=from_log_start)
     _Worker(app, loglevel=log_level, quiet=True, redirect_stdouts=False).execute_from_commandline()
 

@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +39,10 @@ class _Commands(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
-    def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:
+    def main(self, *arguments: Any, **options: Any) -> Any:
         """Run, and print our own errors as sentences."""
         try:
-            return super().main(args, **extra)
+            return super().main(*arguments, **options)
         except SalesfxError as error:
             click.echo(f"salesfx: {error}", err=True)
             sys.exit(error.exit_status)

@@ -1,10 +1,11 @@
 """`salesfx import`: events out of a CRM's CSV export."""
 
+import codecs
 import csv
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,8 +16,19 @@ from rich.console import Console
 
 from salesfx.cli.publish import progress_of, quiet_kafka_python
 from salesfx.errors import NeedsAttentionError
-from salesfx.events import FIRST_YEAR, LAST_YEAR
-from salesfx.importer import FileError, Importer, Made, Map, MapError, RowRefused, load_map, parse_moment, read_rows
+from salesfx.events import FIRST_YEAR
+from salesfx.importer import (
+    FileError,
+    FileFormat,
+    Importer,
+    Made,
+    Map,
+    MapError,
+    RowRefused,
+    load_map,
+    parse_moment,
+    read_rows,
+)
 from salesfx.publisher import Publisher
 from salesfx.settings import Settings
 
@@ -103,20 +115,21 @@ def import_(
         stack.enter_context(quiet_kafka_python())
         publisher = None if dry_run else stack.enter_context(Publisher(settings))
         console, advance = stack.enter_context(progress_of(binary, "rows"))
-        refuse = stack.enter_context(_refusing(outcome, console, refused_file, header, keep_all=as_json))
+        write_refused = stack.enter_context(_refused_rows(refused_file, file, header, mapping.file))
         for number, cells in rows:
             advance()
             outcome.rows += 1
             try:
                 made = importer.events(number, cells)
             except RowRefused as refused:
-                refuse(number, cells, str(refused))
+                _refuse(outcome, console, number, str(refused), keep=as_json)
+                write_refused(number, cells, str(refused))
                 continue
             outcome.note(made)
             for event in made:
                 if publisher is not None:
                     publisher.send_json(event.topic, event.value)
-    _report(outcome, as_json, stated=exported_at is not None)
+    _report(outcome, as_json=as_json, stated=exported_at is not None)
     if outcome.refused:
         click.get_current_context().exit(1)
 
@@ -130,38 +143,39 @@ def _naming(file: Path) -> Iterator[None]:
         raise type(error)(f"{file}: {error}") from error
 
 
-Refuse = Callable[[int, list[str], str], None]
+def _refuse(outcome: _Outcome, console: Console, number: int, reason: str, *, keep: bool) -> None:
+    outcome.refused += 1
+    if keep:
+        outcome.refusals.append({"row": number, "reason": reason})
+    if outcome.refused <= _SHOWN_REFUSALS:
+        console.print(f"row {number}: {reason}", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def _refusing(
-    outcome: _Outcome, console: Console, refused_file: Path | None, header: list[str], *, keep_all: bool
-) -> Iterator[Refuse]:
-    """Give the function that takes refused rows: it counts, shows the first of them, and writes them to the file."""
-    with ExitStack() as stack:
-        writer = None
-        if refused_file is not None:
-            try:
-                # A byte that the encoding does not have goes out as it came in; Excel takes the mark as UTF-8.
-                stream = refused_file.open("w", encoding="utf-8-sig", errors="surrogateescape", newline="")
-            except OSError as error:
-                raise NeedsAttentionError(f"cannot write {refused_file}: {error.strerror}") from error
-            writer = csv.writer(stack.enter_context(stream))
-            writer.writerow(["refused row", "refused because", *header])
+def _refused_rows(
+    path: Path | None, source: Path, header: list[str], form: FileFormat
+) -> Iterator[Callable[[int, list[str], str], None]]:
+    """Open the file for refused rows; it is written like the export, so that the same map reads it."""
+    if path is None:
+        yield lambda _number, _cells, _reason: None
+        return
+    if path.exists() and path.samefile(source):
+        raise click.BadParameter("that is the file to be imported", param_hint="--refused")
+    encoding = "utf-8-sig" if codecs.lookup(form.encoding).name == "utf-8" else form.encoding
+    try:
+        # A byte that the encoding does not have goes out as it came in.
+        stream = path.open("w", encoding=encoding, errors="surrogateescape", newline="")
+    except OSError as error:
+        raise NeedsAttentionError(f"cannot write {path}: {error.strerror}") from error
 
-        def refuse(number: int, cells: list[str], reason: str) -> None:
-            outcome.refused += 1
-            if keep_all:
-                outcome.refusals.append({"row": number, "reason": reason})
-            if outcome.refused <= _SHOWN_REFUSALS:
-                console.print(f"row {number}: {reason}", markup=False, highlight=False, soft_wrap=True)
-            if writer is not None:
-                writer.writerow([number, reason, *cells])
+    def write(number: int, cells: list[str], reason: str) -> None:
+        writable = reason.encode(encoding, "replace").decode(encoding)
+        writer.writerow([number, writable, *cells])
 
-        yield refuse
-        if outcome.refused > _SHOWN_REFUSALS:
-            more = outcome.refused - _SHOWN_REFUSALS
-            console.print(f"and {more:,} more refused rows; --refused FILE.csv writes all of them", soft_wrap=True)
+    with stream:
+        writer = csv.writer(stream, delimiter=form.delimiter)
+        writer.writerow(["refused row", "refused because", *header])
+        yield write
 
 
 def _exported_at(file: Path, stated: str | None, mapping: Map, settings: Settings) -> datetime:
@@ -174,14 +188,15 @@ def _exported_at(file: Path, stated: str | None, mapping: Map, settings: Setting
     else:
         # To the second: copies and archives keep no more of it.
         moment = datetime.fromtimestamp(int(file.stat().st_mtime), UTC).astimezone(zone)
-    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+    if moment.year < FIRST_YEAR or moment > datetime.now(UTC) + timedelta(days=1):
+        # From the future it would win over every export to come.
         raise NeedsAttentionError(
-            f"{file} is from {moment:%Y-%m-%d}, which cannot be: say with --exported-at when the CRM wrote it"
+            f"{file} cannot have been exported at {moment.isoformat()}: say with --exported-at when the CRM wrote it"
         )
     return moment
 
 
-def _report(outcome: _Outcome, as_json: bool, *, stated: bool) -> None:
+def _report(outcome: _Outcome, *, as_json: bool, stated: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(outcome))
         return
@@ -196,5 +211,8 @@ def _report(outcome: _Outcome, as_json: bool, *, stated: bool) -> None:
         click.echo(f"  {withdrawals:,} withdrawals {verb}, of what rows do not have at their stage (any more)")
     for sample in outcome.samples:
         click.echo("  for example " + msgspec.json.encode(sample).decode())
+    if outcome.refused > _SHOWN_REFUSALS:
+        more = outcome.refused - _SHOWN_REFUSALS
+        click.echo(f"  {more:,} more refused rows are not shown; --refused FILE.csv writes all of them")
     how = "as stated" if stated else "the file's modification time; --exported-at states another"
     click.echo(f"  exported at {outcome.exported_at} ({how})")

@@ -223,4 +223,4 @@ def _fingerprint(made: Made) -> tuple[bytes, bytes]:
 
 
 def _shown(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN_TEXT else text[:_SHOWN_TEXT] + "…")
+    return repr(text if len(text) <= _SHOWN_TEXT else text[:_SHOWN_TEXT] + "...")

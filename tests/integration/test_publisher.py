@@ -339,6 +339,10 @@ class TestPublishCommand:
 
     def test_good_lines_go_in_and_the_others_are_named(self, settings: Settings) -> None:
         """With their line numbers, empty and overlong lines counted; amounts keep their digits."""
+        won = (
+            b'{"topic":"deal_closed","event_id":"7","deal_id":"D","occurred_at":"2026-10-05T09:00:00Z",'
+            b'"outcome":"won","amount":12345678.10,"currency":"EUR"}'
+        )
         lines = [
             b'\xef\xbb\xbf{"topic":"lead_created",' + lead(1)[1:],
             b"",
@@ -346,8 +350,7 @@ class TestPublishCommand:
             b'{"topic":"leads"}',
             b'{"lead_id":"5"}',
             b'{"topic":"lead_created",' + lead(6, note="x" * (MAX_LINE * 3))[1:],
-            b'{"topic":"deal_closed","event_id":"7","deal_id":"D","occurred_at":"2026-10-05T09:00:00Z",'
-            + b'"outcome":"won","amount":12345678.10,"currency":"EUR"}',
+            won,
             b'{"topic":"lead_created",' + lead(8, salesperson="x" * 101)[1:],
             b'{"topic":"lead_created","note":"\xff"}',
             b'["topic"]',

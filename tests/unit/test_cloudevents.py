@@ -16,6 +16,7 @@ from salesfx.refusal import Reason, Refused
 
 EVENT = {"event_id": "e", "occurred_at": "2026-10-05T09:30:00Z", "lead_id": "L", "source": "web"}
 BARE = {"lead_id": "L", "source": "web"}
+ENCODED = base64.b64encode(json.dumps(EVENT).encode()).decode()
 ENVELOPE = {"specversion": "1.0", "type": "x", "source": "/crm", "id": "ce", "time": "2026-11-05T09:30:00Z"}
 HEADERS = [("ce_specversion", b"1.0"), ("ce_id", b"ce"), ("ce_time", b"2026-11-05T09:30:00Z"), ("ce_type", b"x")]
 
@@ -54,10 +55,9 @@ def test_id_and_time_serve_where_the_event_lacks_them(lacking: dict[str, Any]) -
 
 def test_data_may_be_base64() -> None:
     """Where there is no data."""
-    encoded = base64.b64encode(json.dumps(EVENT).encode()).decode()
-    assert structured(data_base64=encoded) == plain()
-    assert structured(data_base64=encoded, data=None) == plain()
-    assert structured(data_base64=encoded, data="") == plain()
+    assert structured(data_base64=ENCODED) == plain()
+    assert structured(data_base64=ENCODED, data=None) == plain()
+    assert structured(data_base64=ENCODED, data="") == plain()
     assert structured(data_base64="?", data=EVENT) == plain()
 
 
@@ -83,15 +83,17 @@ def test_a_blank_specversion_is_none(blank: str | None) -> None:
         ({}, "data: absent; the event belongs there"),
         ({"data": None}, "data: absent; the event belongs there"),
         ({"data": "", "data_base64": 7}, "data: absent; the event belongs there"),
-        ({"data_base64": "e30"}, "data_base64: Incorrect padding"),
-        ({"data_base64": "é"}, "data_base64: string argument should contain only ASCII characters"),
+        ({"data_base64": "e30"}, "data_base64: "),  # the rest are Python's words
+        ({"data_base64": "!" + ENCODED}, "data_base64: "),
+        ({"data_base64": "é"}, "data_base64: "),
     ],
 )
 def test_a_bad_envelope_is_refused(parts: dict[str, Any], words: str) -> None:
     """With a reason of its own."""
     with pytest.raises(Refused) as caught:
         structured(**parts)
-    assert (caught.value.reason, caught.value.detail) == (Reason.INVALID_ENVELOPE, words)
+    assert caught.value.reason is Reason.INVALID_ENVELOPE
+    assert caught.value.detail.startswith(words)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from salesfx.business_time import iso_day, iso_instant
@@ -254,6 +254,9 @@ def test_a_message_has_at_most_64_kib() -> None:
         b'{"x":"\\x"}',
         b'{"x":"\\ud8zz"}',
         b'{"x":"\\ud800}',
+        b'{"x":"\\d83d\\ude00"}',
+        b'{"x":"\\ud800\x01"}',
+        b'{"\\ud800\\x":1}',
         b'{"x":"\xff"}',
         b'{"x":"\xc3"}',
         b'{"x":"\xed\xa0\x80"}',
@@ -528,12 +531,13 @@ def test_amounts_are_decimals_as_written(topic: str) -> None:
         '"10000000000"': "is not below 10^10",
         "1e10": "is not below 10^10",
         "1e-101": "has more than 100 digits after the point",
+        '"0.' + "1" * 101 + '"': "has more than 100 digits after the point",
         "1e-999999999": "has more than 100 digits after the point",
         "1e99999999999999999999": "has an exponent beyond all bounds",
         "true": "is neither a decimal string nor a number",
         "[1]": "is neither a decimal string nor a number",
     }.items():
-        assert refused_field(topic, "amount", written) == f"amount: {written!r} {words}"
+        assert refused_field(topic, "amount", written) == f"amount: {written[:60]!r} {words}"
 
 
 @pytest.mark.parametrize("topic", [QUOTE, DEAL])
@@ -597,7 +601,9 @@ def ours(topic: str, value: bytes) -> tuple[str, int | None] | None:
     try:
         event = decode(topic, value)
         RULES.price(event)
-    except Refused:
+    except Refused as refused:
+        if refused.detail.endswith("digits after the point"):
+            reject()  # a bound of ours, of which the reference knows nothing; it has its own test
         return None
     priced = isinstance(event.facts, QuoteFacts | DealFacts) and event.facts.amount is not None
     return canonical_text(event), event.facts.hundredths if priced else None  # type: ignore[union-attr]
@@ -637,39 +643,15 @@ _numbers = st.one_of(
     st.integers(-2, 12).map(str),
     st.integers(-(2**65), 2**65).map(str),
     st.decimals(allow_nan=False, allow_infinity=False, places=3).map(str),
-    st.floats(allow_nan=False, allow_infinity=False)
-    .map(json.dumps)
-    .filter(lambda text: "e-" not in text or len(text) < 12),
+    st.floats(-(10**11), 10**11).map(json.dumps),
     st.sampled_from(
-        [
-            "-0",
-            "0e5",
-            "1e3",
-            "1E+03",
-            "3.0",
-            "30e-1",
-            "1e400",
-            "0.1",
-            "10.005",
-            "9999999999.99",
-            "1e-90",
-            "01",
-            "+1",
-            ".5",
-        ]
+        ["-0", "0e5", "1e3", "1E+03", "3.0", "30e-1", "1e400", "0.1", "10.005", "9999999999.99", "1e-90", "01"]
     ),
     st.sampled_from(
-        ["9007199254740993.0", "9223372036854775807.0", "1e99999999999999999999", "0e99999999999999999999", "1" * 4400]
+        ["9007199254740993.0", "9223372036854775807.0", "1e99999999999999999999", "0e99999999999999999999"]
     ),
-).filter(lambda text: not (Decimal(text).adjusted() < -90 and Decimal(text)) if _is_number(text) else True)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        Decimal(text)
-    except ArithmeticError:
-        return False
-    return True
+    st.sampled_from(["+1", ".5", "1" * 4400]),
+)
 
 
 def _strings(texts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:

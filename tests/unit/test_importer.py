@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import time
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 
 from salesfx.cli.import_ import import_
 from salesfx.definitions import Definitions
+from salesfx.errors import NeedsAttentionError
 from salesfx.events import TOPICS
 from salesfx.importer import (
     FileError,
@@ -404,6 +406,12 @@ class TestMaps:
         with pytest.raises(MapError, match=re.escape(words)):
             parse_map(MAP.replace(wrong, right))
 
+    def test_the_map_in_the_documentation_is_one(self) -> None:
+        """It can be copied and changed."""
+        page = (Path(__file__).parents[2] / "docs" / "import.md").read_text(encoding="utf-8")
+        mapping = parse_map(page.partition("```toml\n")[2].partition("```")[0])
+        assert [rule.name for rule in mapping.rules] == ["lead", "deal"]
+
     def test_braces_are_written_twice(self) -> None:
         """A template may hold several columns, and braces."""
         text = MAP.replace('"crm:{Id}"', '"{{crm}}-{ Id }-{Stage}"')
@@ -482,8 +490,8 @@ class TestCommand:
         assert status == 1
         lines = err.splitlines()
         assert lines[0] == "row 5: Stage: 'Gained' is none of the map's stages New, Talking, Won, Lost"
-        assert len(lines) == 21
-        assert lines[20].startswith("and 5 more refused rows")
+        assert len(lines) == 20
+        assert "5 more refused rows are not shown" in out
         assert "crm.csv: 28 rows, 25 of them refused" in out
         assert "lead_created: 2 events would be published" in out
         assert "exported at 2026-06-01T03:00:00+03:00 (the file's modification time" in out
@@ -503,19 +511,35 @@ class TestCommand:
     def test_refused_rows_can_be_mended_and_imported(self, files: Path) -> None:
         """The file of refused rows is an export again."""
         self.run(files, "--refused", str(files / "refused.csv"))
-        refused = (files / "refused.csv").read_text(encoding="utf-8-sig").splitlines()
-        assert refused[0] == "refused row,refused because," + HEADER.replace(";", ",")
-        assert len(refused) == 26
-        mended = "\n".join(refused).replace(",Gained,", ",New,")
-        (files / "crm.csv").write_text(mended, encoding="utf-8")
-        (files / "map.toml").write_text(MAP.replace('";"', '","').replace('decimal = ","', ""), encoding="utf-8")
+        refused = (files / "refused.csv").read_text(encoding="utf-8-sig")
+        assert refused.splitlines()[0] == "refused row;refused because;" + HEADER
+        assert len(refused.splitlines()) == 26
+        (files / "crm.csv").write_text(refused.replace(";Gained;", ";New;"), encoding="utf-8")
         assert self.run(files)[0] == 0
 
+    def test_refused_rows_keep_their_bytes(self, files: Path) -> None:
+        """Whatever the encoding of the export, and of the reasons."""
+        (files / "map.toml").write_text('[file]\nencoding = "latin-1"\n' + MAP.replace("[file]", ""), encoding="utf-8")
+        row = WON.replace("Won", "\xe9t\xe9").encode("latin-1", "replace")
+        (files / "crm.csv").write_bytes(HEADER.encode() + b"\n" + row)
+        self.run(files, "--refused", str(files / "refused.csv"))
+        assert row in (files / "refused.csv").read_bytes()
+        (files / "map.toml").write_text(MAP, encoding="utf-8")
+        self.run(files, "--refused", str(files / "refused.csv"))
+        assert row in (files / "refused.csv").read_bytes()
+
+    def test_the_export_is_not_overwritten(self, files: Path) -> None:
+        """By the file of its refused rows."""
+        before = (files / "crm.csv").read_bytes()
+        assert self.run(files, "--refused", str(files / "crm.csv"))[0] == 2
+        assert (files / "crm.csv").read_bytes() == before
+
     def test_a_moment_that_cannot_be_is_asked_for(self, files: Path) -> None:
-        """A file from 1970 was not written by this CRM."""
-        os.utime(files / "crm.csv", (0, 0))
-        with pytest.raises(Exception, match="say with --exported-at when the CRM wrote it"):
-            self.run(files)
+        """1970 is a broken archive; from the future it would win over every export to come."""
+        for moment in (0, time.time() + 200_000):
+            os.utime(files / "crm.csv", (moment, moment))
+            with pytest.raises(NeedsAttentionError, match="say with --exported-at when the CRM wrote it"):
+                self.run(files)
         assert self.run(files, "--exported-at", "yesterday")[0] == 2
 
     def test_errors_name_the_file(self, files: Path) -> None:

@@ -266,6 +266,9 @@ def test_the_asyncapi_document_has_every_topic() -> None:
         *(("receive", f"#/channels/{topic}") for topic in TOPICS),
         ("send", "#/channels/salesfx.dead_letters"),
     }
+    for channel in ASYNCAPI["channels"].values():  # the log is what the tables are made from
+        kept = {"cleanup.policy": ["delete"], "retention.ms": -1}
+        assert channel["bindings"]["kafka"]["topicConfiguration"] == kept
     for operation in ASYNCAPI["operations"].values():
         (message,) = operation["messages"]
         assert message["$ref"].startswith(operation["channel"]["$ref"] + "/messages/")

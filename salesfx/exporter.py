@@ -169,7 +169,9 @@ def _sample(metric: Metric, number: int) -> float:
 
 def _counters(counters: Mapping[str, int]) -> Iterator[Family]:
     processed = CounterMetricFamily(
-        "salesfx_events_processed", "Events taken into the tables, repeated ones among them; rejected ones are counted apart.", labels=["topic"]
+        "salesfx_events_processed",
+        "Events taken into the tables, repeated ones among them; rejected ones are counted apart.",
+        labels=["topic"],
     )
     for (topic,), number in _counted(counters, "processed", [(topic,) for topic in TOPICS]):
         processed.add_metric([topic], float(number))

@@ -3,93 +3,79 @@
 The end that counts is the last stable offset: what a worker, which reads committed events only, can reach.
 """
 
-import asyncio
 import logging
-from typing import Any
+import threading
+import time
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
-
-from salesfx.events import TOPICS
+from salesfx.errors import SalesfxError
 from salesfx.exporter import LogEndsView
+from salesfx.kafka_log import KafkaLog
 from salesfx.kafka_security import kafka_python_options
 from salesfx.settings import Settings
 from salesfx.tables.layout import partition_field
 
 EVERY_SECONDS = 10.0
-_ANSWER_SECONDS = 8.0
+_OLD_SECONDS = 30.0
+"""An answer of which nothing newer came for so long is none any more: Kafka hangs."""
 _log = logging.getLogger(__name__)
 
 
 class LogEnds:
-    """Asks again and again; an absent Kafka is an answer, never an error.
+    """Asks again and again, in a thread; an absent Kafka is an answer, never an error."""
 
-    Attributes:
-        latest: What Kafka said last; None until it was asked once.
-
-    """
-
-    def __init__(self, settings: Settings, *, every: float = EVERY_SECONDS) -> None:
-        """Make it; nothing is asked before `run`.
+    def __init__(self, settings: Settings, *, every: float = EVERY_SECONDS, old: float = _OLD_SECONDS) -> None:
+        """Make it; nothing is asked before `start`.
 
         Args:
             settings: Where Kafka is.
             every: Seconds between two questions.
+            old: Seconds after which an answer counts as none.
 
         Raises:
             SettingsError: A setting of Kafka's is not usable.
 
         """
-        self.latest: LogEndsView | None = None
-        self._options: dict[str, Any] = kafka_python_options(settings)
-        self._topics = {settings.kafka_topic(topic): topic for topic in TOPICS}
+        kafka_python_options(settings)
+        self._kafka_log = KafkaLog(settings)
         self._every = every
+        self._old = old
+        self._stopping = threading.Event()
+        self._answer: tuple[float, LogEndsView] | None = None
 
-    async def run(self) -> None:
-        """Ask until cancelled."""
-        while True:
-            await self.refresh()
-            await asyncio.sleep(self._every)
+    @property
+    def latest(self) -> LogEndsView | None:
+        """What Kafka said last; None until it was asked once."""
+        if self._answer is None:
+            return None
+        when, view = self._answer
+        return view if time.monotonic() - when < self._old else LogEndsView(False)
 
-    async def refresh(self) -> None:
-        """Ask once."""
-        before = self.latest
+    def start(self) -> None:
+        """Begin to ask. The thread holds up nobody's end: a question may take long where Kafka hangs."""
+        threading.Thread(target=self._run, name="salesfx-log-ends", daemon=True).start()
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._stopping.set()
+
+    def refresh(self) -> None:
+        """Ask once, and wait for the answer."""
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                self.latest = LogEndsView(True, await self._ask())
-        except (KafkaError, OSError, TimeoutError) as error:
-            self.latest = LogEndsView(False)
-            if before is None or before.answers:
-                _log.warning(
-                    "Kafka does not tell the ends of its logs, so the lag is not shown: %s",
-                    error or type(error).__name__,
-                )
-        except Exception:  # noqa: BLE001 - see below
-            # A fault of the client's must not end the only task that would notice its recovery.
-            self.latest = LogEndsView(False)
-            _log.exception("asking Kafka for the ends of its logs failed")
+            ranges = self._kafka_log.ranges()
+        except SalesfxError as error:
+            self._note_absence(str(error))
+        except Exception as error:  # noqa: BLE001 - a fault of the client's must not end what would notice its recovery
+            self._note_absence(f"{type(error).__name__}: {error}")
+        else:
+            ends = {partition_field(topic, partition): end for (topic, partition), (_, end) in ranges.items()}
+            self._answer = time.monotonic(), LogEndsView(True, ends)
 
-    async def _ask(self) -> dict[str, int]:
-        """Connect, ask, disconnect.
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self.refresh()
+            self._stopping.wait(self._every)
 
-        A consumer that stays would ask for the metadata of a deleted topic by its name, which creates it again on
-        brokers that do so; one that is new asks for all topics.
-        """
-        consumer = AIOKafkaConsumer(
-            **self._options,
-            group_id=None,
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-            request_timeout_ms=5000,
-        )
-        try:
-            await consumer.start()
-            partitions = [
-                TopicPartition(topic, number)
-                for topic in self._topics
-                for number in consumer.partitions_for_topic(topic) or ()
-            ]
-            ends = await consumer.end_offsets(partitions)
-        finally:
-            await consumer.stop()
-        return {partition_field(self._topics[partition.topic], partition.partition): end for partition, end in ends.items()}
+    def _note_absence(self, why: str) -> None:
+        if self._answer is None or self._answer[1].answers:
+            _log.warning("Kafka does not tell the ends of its logs, so the lag is not shown: %s", why)
+        self._answer = time.monotonic(), LogEndsView(False)

@@ -73,19 +73,15 @@ async def serve(
     reader = Reader.connected(settings)
     app = build_app(settings, reader, access=access, log_ends=lambda: log_ends.latest, now=now)
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_CLOSE_SECONDS)
-    asking: asyncio.Task[None] | None = None
     try:
         await runner.setup()
         await _listen(runner, settings)
-        asking = asyncio.create_task(log_ends.run(), name="salesfx-log-ends")
+        log_ends.start()
         if ready is not None:
             ready(_url(runner))
         await asyncio.Event().wait()
     finally:
-        if asking is not None:
-            asking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asking
+        log_ends.stop()
         await runner.cleanup()
         await reader.close()
 

@@ -68,7 +68,9 @@ class OffsetSteering:
         for partition in partitions:
             self._epochs[partition] = self.epoch(partition) + 1
             self._wanted.discard(partition)
-        return await self._resolved_in_time(partitions, log_range)
+        offsets = await self._resolved_in_time(partitions, log_range)
+        log.info("reading %s", ", ".join(f"{partition} from {offset}" for partition, offset in sorted(offsets.items())))
+        return offsets
 
     async def pending_seeks(self, assigned: Collection[Partition], log_range: LogRange) -> Offsets:
         """Give the stored offsets of the partitions that are to be read again, checked."""

@@ -29,7 +29,9 @@ def run_worker(settings: Settings, *, from_log_start: bool = False, log_level: s
             f"Redis at {masked_url(settings.redis)} cannot be used: {error}. Is it running, and is SALESFX_REDIS right?"
         ) from error
     app = build_app(settings, from_log_start=from_log_start)
-    _Worker(app, loglevel=log_level, quiet=True, redirect_stdouts=False).execute_from_commandline()
+    worker = _Worker(app, loglevel=log_level, quiet=True, redirect_stdouts=False)
+    worker.spinner = None
+    worker.execute_from_commandline()
 
 
 class _Worker(faust.Worker):

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -64,8 +65,7 @@ class StackProcess:
 
     def __init__(self, data: Path, command: list[str], environ: Mapping[str, str]) -> None:
         self.data = data
-        self._logs = data.parent / f"{data.name}-said"
-        self._logs.mkdir(exist_ok=True)
+        self._logs = Path(tempfile.mkdtemp(prefix=f"{data.name}-", dir=data.parent))
         self._out, self._err = self._logs / "out", self._logs / "err"
         self.started_at = time.monotonic()
         with self._out.open("wb") as out, self._err.open("wb") as err:
@@ -136,7 +136,8 @@ class StackProcess:
     def redis(self) -> str:
         """URL of its Redis, with the password."""
         password = (self.data / "redis" / "password").read_text(encoding="utf-8").strip()
-        return f"redis://:{password}@{self._found(r'^ +redis (\S+)')}/0"
+        address = self._found(r"^ +redis (\S+)")
+        return f"redis://:{password}@{address}/0"
 
     @property
     def environ(self) -> dict[str, str]:
@@ -153,7 +154,7 @@ class StackProcess:
     def get(self, path: str) -> str:
         """Read a page of its HTTP server."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+            with urllib.request.urlopen(self.url + path, timeout=30) as answer:  # noqa: S310 - our own address
                 body: bytes = answer.read()
         except urllib.error.HTTPError as error:
             pytest.fail(f"{path} answered {error.code}: {error.read().decode()}")
@@ -208,7 +209,7 @@ class StackProcess:
         found: psutil.Process = eventually(f"it runs {words}", lambda: self.child(words))
         return found
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
 
@@ -219,10 +220,11 @@ class StackProcess:
         except subprocess.TimeoutExpired:
             pytest.fail(f"it had not ended after {seconds:.0f} s")
 
-    def stop(self, number: signal.Signals = signal.SIGINT) -> list[psutil.Process]:
+    def stop(self, number: signal.Signals = signal.SIGINT, times: int = 1) -> list[psutil.Process]:
         """Stop it as its user does; it must end well. Give those of its processes that are left: there should be none."""
         children = self.children()
-        self.signal(number)
+        for _ in range(times):
+            self.send(number)
         status = self.wait_ended()
         assert status == 0, f"it ended with {status}"
         return [child for child in children if alive(child)]
@@ -238,20 +240,27 @@ def alive(process: psutil.Process) -> bool:
 
 @contextmanager
 def running(
-    command: str, data: Path, *options: str, before: tuple[str, ...] = (), environ: Mapping[str, str] | None = None
+    command: str,
+    data: Path,
+    *options: str,
+    before: tuple[str, ...] = (),
+    port: int | None = 0,
+    environ: Mapping[str, str] | None = None,
 ) -> Iterator[StackProcess]:
     """Run `salesfx up` or `salesfx demo`; nothing of it is left at the end, and a failure tells what it said.
 
     Args:
         command: `up` or `demo`.
         data: Its data folder. What it says goes beside it.
-        options: Of the command; where none names a port, a free one is taken.
+        options: Of the command.
         before: Options before the command.
+        port: That is asked for; 0 is a free one, None asks for none.
         environ: Settings.
 
     """
-    port = () if "--port" in options else ("--port", "0")
-    line = [sys.executable, "-m", "salesfx", *before, command, "--data", str(data), *port, *options]
+    line = [sys.executable, "-m", "salesfx", *before, command, "--data", str(data), *options]
+    if port is not None:
+        line += ["--port", str(port)]
     stack = StackProcess(data, line, clean_environ(environ))
     children: list[psutil.Process] = []
     try:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from salesfx.cli.up import run_stack
 from salesfx.errors import NeedsAttentionError, SalesfxError
+from salesfx.local.folder import prepare
 from salesfx.local.stack import LocalStack
 from salesfx.publisher import Publisher
 from salesfx.settings import Settings
@@ -53,34 +55,43 @@ class _Story(msgspec.Struct):
 @click.pass_obj
 def demo(settings: Settings, data: Path, port: int | None, seed: int, leads_per_month: int) -> None:
     """As `up`, with two years of a simulated sales team's events published, and events going on live."""
-    run_stack(settings, data, port, lambda stack, stopping: _publish(stack, stopping, data, seed, leads_per_month))
-
-
-def _publish(stack: LocalStack, stopping: threading.Event, data: Path, seed: int, leads_per_month: int) -> None:
-    file = data / "demo.json"
+    file = prepare(data) / "demo.json"
     story = _load(file, seed, leads_per_month)
+    run_stack(settings, data, port, lambda stack, stopping: _publish(stack, stopping, file, story))
+
+
+def _publish(stack: LocalStack, stopping: threading.Event, file: Path, story: _Story) -> threading.Thread:
+    """Publish the history, and give the thread that goes on with the live events."""
     start = datetime.now(UTC)
-    publisher = Publisher(stack.settings)
     events = story.events()
     replayed_from = max(story.published_until, start - _REPLAYED)
-    count = _publish_history(publisher, events, story, replayed_from)
-    publisher.flush()
-    _save(file, story)
+    with ExitStack() as closing:
+        publisher = closing.enter_context(Publisher(stack.settings))
+        count = _publish_history(publisher, events, story, replayed_from)
+        publisher.flush()
+        _save(file, story)
+        closing_later = closing.pop_all()
     click.echo(f"published {count} events; live ones follow. Look at {stack.url}/ or run")
     click.echo(f"  curl {stack.url}/api/months/{start:%Y-%m}")
 
     def live() -> None:
-        with publisher:
+        with closing_later:
             _publish_live(publisher, events, story, stopping, start, file)
 
-    threading.Thread(target=_reporting(live), name="salesfx-demo", daemon=True).start()
+    thread = threading.Thread(target=_reporting(live), name="salesfx-demo", daemon=True)
+    thread.start()
+    return thread
 
 
-def _publish_history(
-    publisher: Publisher, events: Iterator[SimulatedEvent], story: _Story, until: datetime
-) -> int:
+def _publish_history(publisher: Publisher, events: Iterator[SimulatedEvent], story: _Story, until: datetime) -> int:
     count = 0
-    columns = (TextColumn("publishing two years"), BarColumn(), MofNCompleteColumn(), TextColumn("days"), TimeElapsedColumn())
+    columns = (
+        TextColumn("publishing two years"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("days"),
+        TimeElapsedColumn(),
+    )
     days = max((until - story.published_until).days, 0)
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("days", total=days)
@@ -126,9 +137,17 @@ def _due(published_at: datetime, start: datetime) -> datetime:
 
 
 def _load(file: Path, seed: int, leads_per_month: int) -> _Story:
+    """Read the folder's story, or begin one there: written down before its first event, since its origin is today's."""
     if not file.exists():
+        if (file.parent / "kafka").exists():
+            raise NeedsAttentionError(
+                f"{file.parent} holds events that are not a demo's, and simulated ones would be mixed with them for good; "
+                "give another --data"
+            )
         origin = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - HISTORY
-        return _Story(seed, leads_per_month, origin, origin)
+        story = _Story(seed, leads_per_month, origin, origin)
+        _save(file, story)
+        return story
     try:
         story = msgspec.json.decode(file.read_bytes(), type=_Story)
     except msgspec.DecodeError as error:

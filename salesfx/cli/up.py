@@ -13,6 +13,7 @@ from salesfx.settings import Settings
 
 DEFAULT_DATA = Path("salesfx-data")
 _CHECK_SECONDS = 0.5
+_GRACE_SECONDS = 10.0
 
 
 @click.command()
@@ -25,7 +26,10 @@ def up(settings: Settings, data: Path, port: int | None) -> None:
 
 
 def run_stack(
-    settings: Settings, data: Path, port: int | None, meanwhile: Callable[[LocalStack, threading.Event], None] | None = None
+    settings: Settings,
+    data: Path,
+    port: int | None,
+    meanwhile: Callable[[LocalStack, threading.Event], threading.Thread] | None = None,
 ) -> None:
     """Run a local stack until Ctrl-C or SIGTERM.
 
@@ -33,7 +37,7 @@ def run_stack(
         settings: What is in force.
         data: The stack's folder.
         port: HTTP port.
-        meanwhile: Called when all is ready, with an event that is set when it has to return.
+        meanwhile: Called when all is ready; gives a thread that goes on, and ends when the event is set.
 
     Raises:
         SalesfxError: Something does not start, or cannot go on.
@@ -48,7 +52,9 @@ def run_stack(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    stack = LocalStack(data, settings, port=port, progress=_say)
+    config_file = click.get_current_context().find_root().params.get("config_file")
+    stack = LocalStack(data, settings, port=port, progress=_say, config_file=config_file)
+    background: threading.Thread | None = None
     try:
         stack.start()
         click.echo(f"ready {stack.url}")
@@ -56,7 +62,7 @@ def run_stack(
         click.echo(f"  redis {stack.redis_address} (password in {data / 'redis' / 'password'})")
         click.echo(f"  data  {data.resolve()} - Ctrl-C stops all of it, and it stays")
         if meanwhile is not None:
-            meanwhile(stack, stopping)
+            background = meanwhile(stack, stopping)
         while not stopping.is_set():
             stack.check()
             stopping.wait(_CHECK_SECONDS)
@@ -64,6 +70,8 @@ def run_stack(
         _say("stopping")
     finally:
         stopping.set()
+        if background is not None:
+            background.join(_GRACE_SECONDS)
         stack.stop()
 
 

@@ -1,6 +1,7 @@
 """Everything of `salesfx up`: Kafka, Redis, a worker and the HTTP server, on this machine, from one data folder."""
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -24,6 +25,8 @@ _RESTART_SECONDS = 1.0
 _MANY_RESTARTS, _MANY_RESTARTS_SECONDS = 10, 60.0
 _STOP_SECONDS = 10.0
 LOOPBACK = "127.0.0.1"
+_SENTENCE = re.compile(r"salesfx(?: \w+)?: (.*)")
+"""How our processes begin their last words."""
 
 
 class LocalStack:
@@ -32,7 +35,15 @@ class LocalStack:
     A process that ends is started again, unless it says that somebody has to do something first.
     """
 
-    def __init__(self, data: Path, settings: Settings, *, port: int | None, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        data: Path,
+        settings: Settings,
+        *,
+        port: int | None,
+        progress: Callable[[str], None],
+        config_file: Path | None = None,
+    ) -> None:
         """Make one.
 
         Args:
@@ -40,6 +51,7 @@ class LocalStack:
             settings: What is in force; the addresses in it are replaced by the local servers'.
             port: HTTP port; None takes the one of the settings, or a free one where that is taken.
             progress: Gets short lines for the user's eyes.
+            config_file: The settings file, where it is not the one that the processes find by themselves.
 
         """
         self._data = data
@@ -47,6 +59,7 @@ class LocalStack:
         self._servers = LocalServers(data, progress=progress)
         self._port = _free_port(port, settings.http_port, progress)
         self._configured = settings
+        self._config_file = config_file
         self._settings: Settings | None = None
         self._processes: list[_Process] = []
 
@@ -92,6 +105,8 @@ class LocalStack:
                 "SALESFX_HTTP_HOST": LOOPBACK,
                 "SALESFX_HTTP_PORT": str(self._port),
             }
+            if self._config_file is not None:
+                environ["SALESFX_CONFIG"] = str(self._config_file.absolute())
             for name in ("worker", "serve"):
                 process = _Process(name, self._data / f"{name}.log", environ, self._servers.also_running)
                 self._processes.append(process)
@@ -124,7 +139,9 @@ class LocalStack:
         while not self._is_ready():
             self.check()
             if time.monotonic() > deadline:
-                raise SalesfxError(f"the worker and the HTTP server were not ready in {READY_SECONDS:.0f} s; see {self._data}/*.log")
+                raise SalesfxError(
+                    f"the worker and the HTTP server were not ready in {READY_SECONDS:.0f} s; see {self._data}/*.log"
+                )
             time.sleep(0.05)
 
     def _is_ready(self) -> bool:
@@ -158,12 +175,15 @@ class _Process:
         self._launched = launched
         self._child: Child | None = None
         self._starts: list[float] = []
+        self._log_start = 0
+        """Where the words of this run begin in the log, in bytes."""
 
     def start(self) -> None:
         self._starts.append(time.monotonic())
+        self._log_start = self._log.stat().st_size if self._log.exists() else 0
         command = [sys.executable, "-m", "salesfx", self._name]
         self._child = Child(command, log=self._log, folder=Path.cwd(), environ=self._environ)
-        self._launched(self._name, self._child.pid, "")
+        self._launched(self._name, self._child.pid, f"pid {self._child.pid}")
 
     def check(self, progress: Callable[[str], None]) -> None:
         child = self._child
@@ -174,7 +194,9 @@ class _Process:
             raise NeedsAttentionError(words)
         recent = [start for start in self._starts if time.monotonic() - start < _MANY_RESTARTS_SECONDS]
         if len(recent) >= _MANY_RESTARTS:
-            raise SalesfxError(f"the {self._name} ended {len(recent)} times within a minute: {words} See {self._log}")
+            raise SalesfxError(
+                f"the {self._name} ended {len(recent)} times within a minute, last so: {words.rstrip('.')}. See {self._log}"
+            )
         progress(f"the {self._name} ended ({words}) and is started again")
         time.sleep(_RESTART_SECONDS)
         self.start()
@@ -187,10 +209,13 @@ class _Process:
                 self._child.wait(_STOP_SECONDS)
 
     def _last_words(self) -> str:
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-50:]
-        words = [line for line in lines if line.startswith("salesfx")]
+        with self._log.open(encoding="utf-8", errors="replace") as log:
+            log.seek(self._log_start)
+            words = [match[1] for match in map(_SENTENCE.match, log) if match]
+        if words:
+            return words[-1]
         status = self._child.returncode if self._child is not None else None
-        return words[-1] if words else f"exit status {status}"
+        return signal.Signals(-status).name if status is not None and status < 0 else f"exit status {status}"
 
 
 def _free_port(wanted: int | None, preferred: int, progress: Callable[[str], None]) -> int:

@@ -56,7 +56,11 @@ def _overview(report: MonthReport, *, overdue: bool) -> Table:
             percent(conversion.ratio),
             f"new customers {conversion.new_customers}, qualified leads {conversion.qualified_leads}",
         ),
-        ("  of this month's leads", percent(cohort.ratio), f"won by now {cohort.customers} of {cohort.qualified_leads}"),
+        (
+            "  of this month's leads",
+            percent(cohort.ratio),
+            f"won by now {cohort.customers} of {cohort.qualified_leads}",
+        ),
         ("Planned sales", grouped(total(planned)), f"open quotes {_count(planned)}{note}"),
         ("Booked sales", grouped(total(booked)), f"won deals {_count(booked)}"),
     ):

@@ -64,8 +64,10 @@ def _kpis(report: MonthReport) -> str:
         (str(report.lead_flow.total), "new leads"),
         (str(report.qualified_leads.count), f"qualified leads, {grouped(report.qualified_leads.value)} {currency}"),
         (percent(conversion.ratio), f"conversion, {conversion.new_customers} new customers"),
-        (grouped(total(report.sales.booked.values())), f"{currency} booked"),
-        (grouped(total(report.sales.planned.values())), f"{currency} planned"),
+        (
+            grouped(total(report.sales.booked.values())),
+            f"{currency} booked, {grouped(total(report.sales.planned.values()))} planned",
+        ),
     )
     cells = "".join(f"<div><b>{escape(number)}</b><span>{escape(text)}</span></div>" for number, text in numbers)
     return (

@@ -51,13 +51,14 @@ async def fill(settings: Settings, definitions: Definitions | None = None) -> No
 @contextlib.asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[str]:
     """Serve within this process, and end it cleanly."""
-    url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(serve(settings, ready=url.set_result, now=lambda: NOW))
-    await asyncio.wait({url, task}, return_when=asyncio.FIRST_COMPLETED)
-    if not url.done():
-        await task
+    url: asyncio.Queue[str] = asyncio.Queue()
+    task = asyncio.create_task(serve(settings, ready=url.put_nowait, now=lambda: NOW))
+    task.add_done_callback(lambda _: url.put_nowait(""))
+    address = await url.get()
+    if not address:
+        await task  # it ended, and says why
     try:
-        yield await url
+        yield address
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -72,7 +73,7 @@ async def get(url: str, **headers: str) -> tuple[int, str, aiohttp.ClientRespons
 
 @pytest.fixture
 def settings(redis_url: str, namespace: str) -> Settings:
-    """A free port of loopback, tables of this test's own, and no Kafka."""
+    """Take a free port of loopback, tables of this test's own, and no Kafka."""
     return Settings(redis=redis_url, namespace=namespace, kafka=NO_KAFKA, http_port=0)
 
 
@@ -97,7 +98,11 @@ async def test_each_page_answers(settings: Settings) -> None:
         assert "://" not in body, "nothing comes from elsewhere"
         assert (await get(url + "/livez"))[:2] == (200, '{"live":true}')
         assert (await get(url + "/readyz"))[:2] == (200, '{"ready":true}')
-        for name, value in (("X-Content-Type-Options", "nosniff"), ("Server", "salesfx"), ("Cache-Control", "no-store")):
+        for name, value in (
+            ("X-Content-Type-Options", "nosniff"),
+            ("Server", "salesfx"),
+            ("Cache-Control", "no-store"),
+        ):
             assert response.headers[name] == value
         assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
 
@@ -195,7 +200,7 @@ async def test_a_token_is_asked_for_by_whatever_shows_sales(settings: Settings) 
             assert (await get(url + page))[0] == 200
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "", "::", "sales.example"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "", "::", "sales.example"])  # noqa: S104
 async def test_sales_are_not_shown_beyond_loopback_without_a_token(settings: Settings, host: str) -> None:
     """It does not even listen, and says what to set."""
     with pytest.raises(PublicWithoutTokenError, match=r"SALESFX_HTTP_TOKEN.*--public"):
@@ -228,7 +233,7 @@ async def test_a_strangers_name_for_loopback_is_refused(settings: Settings) -> N
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[LocalServers]:
-    """A Valkey that may be killed."""
+    """Start a Valkey that may be killed."""
     with LocalServers(tmp_path / "data", kafka=False) as servers:
         yield servers
 
@@ -324,11 +329,11 @@ async def test_the_end_is_what_a_reader_of_committed_events_can_reach(kafka: str
 
     producer = await asyncio.to_thread(prepare)
     ends = LogEnds(settings)
-    await ends.refresh()
+    await asyncio.to_thread(ends.refresh)
     assert ends.latest == (True, {"lead_created:0": 2, "lead_created:1": 0})
     await asyncio.to_thread(producer.commit_transaction)
     await asyncio.to_thread(producer.close)
-    await ends.refresh()
+    await asyncio.to_thread(ends.refresh)
     assert ends.latest == (True, {"lead_created:0": 4, "lead_created:1": 0})
     await fill(settings)
     async with serving(settings) as url:
@@ -339,6 +344,17 @@ async def test_the_end_is_what_a_reader_of_committed_events_can_reach(kafka: str
             await asyncio.sleep(0.1)
         assert "salesfx_kafka_up 1.0" in body
         assert 'salesfx_lag_events{partition="0",topic="lead_created"} 0.0' in body
+
+
+async def test_an_old_answer_of_kafkas_is_none(kafka: str, settings: Settings) -> None:
+    """Where it hangs, the last answer is not shown for ever."""
+    ends = LogEnds(msgspec.structs.replace(settings, kafka=kafka), old=0.5)
+    assert ends.latest is None
+    await asyncio.to_thread(ends.refresh)
+    assert ends.latest is not None
+    assert ends.latest.answers
+    await asyncio.sleep(0.6)
+    assert ends.latest == (False, {})
 
 
 async def test_a_kafka_that_is_away_does_not_break_serving(settings: Settings) -> None:
@@ -405,7 +421,9 @@ async def test_kpi_gives_the_json_of_the_api(settings: Settings) -> None:
     await fill(settings)
     done = await asyncio.to_thread(run, settings, "kpi", "--month", "2026-10", "--json")
     async with serving(settings) as url:
-        assert list(json.loads(done.stdout).items()) == list(json.loads((await get(url + "/api/months/2026-10"))[1]).items())
+        assert list(json.loads(done.stdout).items()) == list(
+            json.loads((await get(url + "/api/months/2026-10"))[1]).items()
+        )
     done = await asyncio.to_thread(run, settings, "kpi", "--month", "2026-10")
     assert (done.returncode, "1 200.00" in done.stdout) == (0, True)
 

@@ -630,14 +630,14 @@ async def test_a_snapshot_shows_one_instant(store: Store, tables: Tables) -> Non
     first, second = ("2026-01-05", "booked_sales|category=returning"), ("2026-12-05", "booked_sales|category=returning")
     assert await tables.commit(batch(0, 1, cells={first: 1000, second: 1000}, counters={"processed": 1})) == Committed()
     # So many names between the two that a server reads them in several pieces.
-    names = ["month:2026-01", *(f"month:{year}-02" for year in range(2100, 3500)), "days:2026-12"]
+    names = ["month:2026-01", *(f"month:{year}-02" for year in range(2100, 3100)), "days:2026-12"]
     writer_is_done = False
 
     async def write() -> None:
         nonlocal writer_is_done
         other = store.client()
         await other.open(DEFINITIONS)
-        for offset in range(1, 300):
+        for offset in range(1, 200):
             moved = 1 if offset % 3 else -1
             cells = {first: -moved, second: moved}
             answer = await other.commit(

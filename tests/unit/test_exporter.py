@@ -34,7 +34,9 @@ def families(snapshot: Snapshot | None, today: date = TODAY, log_ends: LogEndsVi
 
 def samples(scraped: Iterable[Family]) -> Samples:
     """Give samples by name and labels; none may come twice."""
-    listed = [(sample.name, frozenset(sample.labels.items()), sample) for family in scraped for sample in family.samples]
+    listed = [
+        (sample.name, frozenset(sample.labels.items()), sample) for family in scraped for sample in family.samples
+    ]
     found = {(name, labels): float(sample.value) for name, labels, sample in listed}
     assert len(found) == len(listed)
     assert all(sample.timestamp is None for _, _, sample in listed)
@@ -58,7 +60,7 @@ def text(snapshot: Snapshot | None, today: date = TODAY, log_ends: LogEndsView |
 
 
 async def full_snapshot() -> Snapshot:
-    """The worked example, with everything that a worker writes beside it."""
+    """Fold the worked example, and add everything that a worker writes beside it."""
     tables = await worked_example()
     await tables.commit(
         Commit(
@@ -110,7 +112,10 @@ async def test_the_worked_example_as_gauges() -> None:
 
 async def test_the_months_to_come_are_shown_for_planned_sales_only() -> None:
     """Three of them, each with its categories."""
-    cells: Cells = {("2027-02-10", "planned_sales_value|category=returning"): 12345, ("2027-02-10", "leads|source=web"): 1}
+    cells: Cells = {
+        ("2027-02-10", "planned_sales_value|category=returning"): 12345,
+        ("2027-02-10", "leads|source=web"): 1,
+    }
     found = await scrape(cells)
     assert value(found, "salesfx_planned_sales_value", months_ago="-3", category="returning") == 123.45
     assert value(found, "salesfx_planned_sales_value", months_ago="-1", category="returning") == 0
@@ -272,7 +277,7 @@ async def test_promtool_finds_nothing_wrong() -> None:
         pytest.skip("there is no promtool on the PATH (Debian's prometheus)")
     for snapshot in (await full_snapshot(), None):
         body = text(snapshot, log_ends=LogEndsView(True, {"lead_created:0": 45}))
-        done = subprocess.run([promtool, "check", "metrics"], input=body, capture_output=True, check=False)
+        done = subprocess.run([promtool, "check", "metrics"], input=body, capture_output=True, check=False)  # noqa: ASYNC221
         assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
@@ -280,8 +285,8 @@ async def test_openmetrics_can_be_read_back() -> None:
     """With names that need escaping, by a strict parser."""
     tables = await tables_of({("2026-11-10", 'leads|source=a "b" \\ {c}, Мария'): 3})
     snapshot = await tables.snapshot(shown_tables(TODAY))
-    body = generate_openmetrics(registry_of(SalesCollector(snapshot, TODAY, LogEndsView(True))))
-    found = samples(read_openmetrics(body.decode()))
+    body = generate_openmetrics(registry_of(SalesCollector(snapshot, TODAY, LogEndsView(True))))  # type: ignore[no-untyped-call]
+    found = samples(read_openmetrics(body.decode()))  # type: ignore[no-untyped-call]
     assert value(found, "salesfx_leads", months_ago="0", source='a "b" \\ {c}, Мария') == 3
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from io import StringIO
+from typing import Any
 
 import msgspec
 import pytest
@@ -23,7 +24,7 @@ from tests.folding import FoldedTables
 from tests.worked_example import EVENTS
 
 NOTHING = {"count": 0, "value": "0.00"}
-ZEROS = {
+ZEROS: dict[str, Any] = {
     "currency": "EUR",
     "lead_flow": {"total": 0, "by_source": {}, "by_salesperson": {}},
     "qualified_leads": {"count": 0, "value": "0.00", "by_source": {}, "by_salesperson": {}},
@@ -65,21 +66,21 @@ async def report_text(cells: Cells, month: str) -> str:
     return msgspec.json.encode(await reader.month(Month.parse(month))).decode()
 
 
-def booked(category: str, value: str) -> dict[str, object]:
+def booked(category: str, value: str) -> dict[str, Any]:
     """Give the `sales` of a month in which nobody in particular closed one deal."""
     sale = {category: {"count": 1, "value": value}}
     return {
-        **ZEROS["sales"],  # type: ignore[dict-item]
-        "booked": {**ZEROS["sales"]["booked"], **sale},  # type: ignore[dict-item,index]
+        **ZEROS["sales"],
+        "booked": {**ZEROS["sales"]["booked"], **sale},
         "by_salesperson": {"unassigned": {"planned": {}, "booked": sale}},
     }
 
 
-WORKED_MONTHS: dict[str, dict[str, object]] = {
+WORKED_MONTHS: dict[str, dict[str, Any]] = {
     "2026-06": {
         **ZEROS,
         "conversion": {
-            **ZEROS["conversion"],  # type: ignore[dict-item]
+            **ZEROS["conversion"],
             "new_customers": 1,
             "by_source": {"unattributed": {"new_customers": 1, "qualified_leads": 0, "cohort_customers": 0}},
             "by_salesperson": {"unassigned": {"new_customers": 1, "qualified_leads": 0, "cohort_customers": 0}},
@@ -221,14 +222,16 @@ async def test_one_more_rate_is_no_other_definition_to_a_reader(ours: bool) -> N
 
 async def test_no_tables_is_said() -> None:
     """A Redis that the worker has not seen yet is no empty month."""
-    with pytest.raises(NoTablesError, match=r"no tables yet.*the worker makes them|no tables yet.*The worker makes them"):
+    with pytest.raises(
+        NoTablesError, match=r"no tables yet.*the worker makes them|no tables yet.*The worker makes them"
+    ):
         await Reader(MemoryTables(), Settings()).month(Month(2026, 11))
 
 
 class Failing(MemoryTables):
     """Tables whose server is away."""
 
-    async def snapshot(self, tables: object = ()) -> Snapshot | None:
+    async def snapshot(self, tables: object = ()) -> Snapshot | None:  # noqa: ARG002
         """Fail."""
         raise ConnectionRefusedError("refused")
 
@@ -242,7 +245,20 @@ async def test_a_redis_that_is_away_is_named_without_its_password() -> None:
         assert raised.value.exit_status == 1
 
 
-@pytest.mark.parametrize("text", ["2026-13", "2026-00", "2026-1", "0000-01", "November", "2026-11-01", "", "２０２６-11", "x" * 5000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-13",
+        "2026-00",
+        "2026-1",
+        "0000-01",
+        "November",
+        "2026-11-01",
+        "",
+        "\N{FULLWIDTH DIGIT TWO}026-11",
+        "x" * 5000,
+    ],
+)
 def test_what_is_no_month_is_refused(text: str) -> None:
     """With a sentence that shows the form, and not all of a long text."""
     with pytest.raises(ValueError, match="is not a month: write it YYYY-MM") as raised:

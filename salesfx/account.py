@@ -53,7 +53,7 @@ class Statement(msgspec.Struct, array_like=True, frozen=True, gc=False):
         return len(self.won) + len(self.planned)
 
 
-class Account(msgspec.Struct, array_like=True):
+class Account(msgspec.Struct, array_like=True, gc=False):
     """The statements of an account's leads, by the reference of the lead."""
 
     statements: dict[str, Statement] = {}

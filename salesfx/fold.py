@@ -11,7 +11,7 @@ and in what is to be added to the cells:
     outcome = fold.settle(records)
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -76,11 +76,9 @@ class Fold:
 
     def homes_left(self, records: Records) -> set[str]:
         """Name the leads that are not read yet, and that an entity of the batch may leave or tie under."""
-        homes = set()
-        for event in self._events:
-            stored = None if event.topic == LeadCreated.topic else records[event.ref]
-            if stored is not None:
-                homes.add(decode_standing(stored).home)
+        self._records = records
+        standings = (self._standing(event.ref) for event in self._events if event.topic != LeadCreated.topic)
+        homes = {standing.home for standing in standings if standing is not None}
         return {home for home in homes if home and home not in records}
 
     def merge(self, records: Records) -> None:
@@ -122,6 +120,8 @@ class Fold:
             after = self._after[ref]
             _add(cells, before.cells, -1)
             _add(cells, after.cells, 1)
+            if not before.statements and not after.statements:
+                continue
             for account_ref in _differing(before.statements, after.statements):
                 if account_ref.startswith(ACCOUNT):
                     account = accounts.get(account_ref)
@@ -150,7 +150,7 @@ class Fold:
     def _merge_lead(self, event: Event) -> None:
         ref = event.ref
         lead = self._lead(ref)
-        order = _compare(event, lead.own, lead.facts)
+        order = _compare(event, lead.own, lambda: lead.facts)
         if order > 0:
             self._touch(ref)
             facts = event.facts
@@ -162,7 +162,7 @@ class Fold:
     def _merge_entity(self, event: Event) -> None:
         ref, key = event.ref, event.key
         standing = self._standing(ref)
-        order = _compare(event, standing, self._facts(event.topic, key, standing))
+        order = _compare(event, standing, lambda: self._facts(event.topic, key, standing))
         if order > 0:
             self._settle_home(event, standing)
         if order > 0 or (order == 0 and standing is not None and event.standing.origin < standing.origin):
@@ -185,8 +185,9 @@ class Fold:
             elif isinstance(facts, DealFacts):
                 lead.deals[event.key] = facts
         if old and old != new:
+            lead = self._lead(old)
             self._touch(old)
-            self._entities(self._lead(old), event.topic).pop(event.key)
+            self._entities(lead, event.topic).pop(event.key)
 
     def _touch(self, ref: str) -> None:
         self._changed.add(ref)
@@ -224,8 +225,15 @@ class Fold:
         return _encode(lead) if lead.own is not None or lead.entities else None
 
 
-def _compare(event: Event, standing: Standing | None, facts: Facts | None) -> int:
-    """Order two versions of one entity: 1 where the event's is the greater, -1 where it is not, 0 where they are one."""
+def _compare(event: Event, standing: Standing | None, facts: Callable[[], Facts | None]) -> int:
+    """Order two versions of one entity: 1 where the event's is the greater, -1 where it is not, 0 where they are one.
+
+    Args:
+        event: The one that came.
+        standing: The one that stands.
+        facts: Gives the content of the one that stands, which is asked for in a tie only.
+
+    """
     if standing is None:
         return 1
     ours = event.standing
@@ -235,7 +243,7 @@ def _compare(event: Event, standing: Standing | None, facts: Facts | None) -> in
         return 1 if left > right else -1
     entity = EVENT_TYPES[event.topic].entity
     our_content = canonical(entity, event.key, ours, event.facts)
-    their_content = canonical(entity, event.key, standing, facts)
+    their_content = canonical(entity, event.key, standing, facts())
     return (our_content > their_content) - (our_content < their_content)
 
 

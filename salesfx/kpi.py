@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
-from salesfx.account import PlannedQuote, Statement, WonDeal, categorised
+from salesfx.account import NEW_ACCOUNT, PlannedQuote, Statement, WonDeal, categorised
 from salesfx.business_time import iso_day
 from salesfx.lead import ACCOUNT, LEAD, DealFacts, Lead, QuoteFacts
 from salesfx.rules import Rules
@@ -112,27 +112,29 @@ def summarise(ref: str, lead: Lead, rules: Rules) -> Summary:
 
 def account_cells(statements: Iterable[Statement], rules: Rules) -> Cells:
     """Work out what an account's won deals and planned quotes contribute."""
-    cells: Cells = {}
+    sums: dict[tuple[str, str, str, str], list[int]] = {}
+    new_customers: Cells = {}
     for item, category, _ in categorised(statements):
         if isinstance(item, WonDeal):
-            when = rules.time.local(item.occurred_at).date
-            _add_sale(cells, when, "booked_sales", item, category)
-            if category == "new_account":
-                _add(cells, when, f"new_customers|source={item.source}", 1)
-                _add(cells, when, f"new_customers|salesperson={item.salesperson}", 1)
+            metric, when = "booked_sales", rules.time.local(item.occurred_at).date
+            if category == NEW_ACCOUNT:
+                _add(new_customers, when, f"new_customers|source={item.source}", 1)
+                _add(new_customers, when, f"new_customers|salesperson={item.salesperson}", 1)
         else:
-            _add_sale(cells, iso_day(item.expected_day), "planned_sales", item, category)
+            metric, when = "planned_sales", iso_day(item.expected_day)
+        total = sums.setdefault((when, metric, category, item.salesperson), [0, 0])
+        total[0] += 1
+        total[1] += item.hundredths
+    cells = new_customers
+    for (when, metric, category, salesperson), (count, hundredths) in sums.items():
+        for dimension in (f"category={category}", f"category={category},salesperson={salesperson}"):
+            _add(cells, when, f"{metric}|{dimension}", count)
+            _add(cells, when, f"{metric}_value|{dimension}", hundredths)
     return cells
 
 
 def _add(cells: Cells, when: str, field: str, number: int) -> None:
     cells[when, field] = cells.get((when, field), 0) + number
-
-
-def _add_sale(cells: Cells, when: str, metric: str, item: WonDeal | PlannedQuote, category: str) -> None:
-    for dimension in (f"category={category}", f"category={category},salesperson={item.salesperson}"):
-        _add(cells, when, f"{metric}|{dimension}", 1)
-        _add(cells, when, f"{metric}_value|{dimension}", item.hundredths)
 
 
 def _source(ref: str, lead: Lead, rules: Rules) -> str:

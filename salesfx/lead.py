@@ -111,7 +111,7 @@ class Standing(msgspec.Struct, array_like=True, gc=False):
         return self.partition, self.offset
 
 
-class Lead(msgspec.Struct, array_like=True):
+class Lead(msgspec.Struct, array_like=True, gc=False):
     """A lead or stand-in, with what lives under it."""
 
     own: Standing | None = None

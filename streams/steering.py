@@ -99,10 +99,9 @@ class OffsetSteering:
             end_process(error)
 
     async def _resolve(self, partitions: Collection[Partition], log_range: LogRange) -> Offsets:
-        stored = await self._tables.offsets()
-        if any(self._field(partition) not in stored for partition in partitions):
-            await self._tables.open(self._definitions)
+        await self._tables.open(self._definitions)  # a Redis that lost its data has lost these too
         await self.check_identity()
+        stored = await self._tables.offsets()
         begins, ends = await log_range(partitions)
         offsets: Offsets = {}
         for partition in partitions:

@@ -84,7 +84,7 @@ class Reader:
                 is not another definition to a reader.
 
         """
-        where = masked_url(self._settings.redis).partition("?")[0]
+        where = masked_url(self._settings.redis)
         try:
             async with asyncio.timeout(self._deadline):
                 snapshot = await self._tables.snapshot(names)

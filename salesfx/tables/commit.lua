@@ -1,60 +1,72 @@
 -- Applies one batch of one partition to the tables, whole or not at all.
 --
 -- Redis does not roll back a script that fails half-way, so everything is checked before anything is written. Nothing
--- that is written passes through a Lua number: those are doubles, and break integers above 2^53.
+-- that is written passes through a Lua number: those are doubles, and break integers above 2^53. So increments and
+-- offsets come as strings.
 --
--- KEYS  1 meta, 2 offsets, 3 counters, 4 marks, 5 months, then `tables` tables, then `records` records, those to be
---       written first.
--- ARGV  1 fingerprint, 2 field of the partition, 3 offset before, 4 offset after,
---       5 number of tables, 6 of records, 7 of records to write, 8 of counters, 9 of marks, then
---       month of each table ('' where it is not a month's), version seen of each record ('' where there was none),
---       new content of each record to write, version in front ('' removes it),
---       counters as (field, increment), marks as (field, value), cells as (index of the table, field, increment).
+-- KEYS[1]  the meta hash; every other key has the same hash tag and is named from the prefix.
+-- ARGV[1]  MessagePack of
+--          prefix       of all keys of the generation
+--          fingerprint  that the tables must have
+--          partition    field of the partition in the offsets
+--          before       the offset that must be stored
+--          after        the offset to store
+--          refs         every record that was read, those to be written first
+--          lengths      of the new contents of the records to be written, in bytes; 0 removes one
+--          tables       name -> field -> increment
+--          counters     field -> increment
+--          marks        field -> value
+-- ARGV[2]  the versions seen, 8 bytes for each ref; zeros where there was no record
+-- ARGV[3]  the new contents, one after the other, each with its version in front
 --
--- Returns {'OK', stored} | {'CONFLICT', stored, index of the record, ...} | {'SEEK', stored or ''} |
+-- Returns {'OK', stored} | {'CONFLICT', stored, index of the ref, ...} | {'SEEK', stored or ''} |
 --         {'DEFINITIONS', fingerprint}.
 
-local FIXED, VERSION, CHUNK = 5, 8, 4000
-local tables, records, writes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local counters, marks = tonumber(ARGV[8]), tonumber(ARGV[9])
-local months_at = 9
-local versions_at = months_at + tables
-local contents_at = versions_at + records
-local counters_at = contents_at + writes
-local marks_at = counters_at + 2 * counters
-local cells_at = marks_at + 2 * marks
-local first_record = FIXED + tables
+local VERSION, NONE, CHUNK = 8, string.rep('\0', 8), 4000  -- unpack() fails at 8,000
+local batch, versions, contents = cmsgpack.unpack(ARGV[1]), ARGV[2], ARGV[3]
+local meta, offsets = batch.prefix .. 'meta', batch.prefix .. 'offsets'
+local counters, marks, months = batch.prefix .. 'counters', batch.prefix .. 'marks', batch.prefix .. 'months'
 
 -- Checks.
 
-for index = 1, FIXED + tables do
-    local kind = redis.call('TYPE', KEYS[index]).ok
-    local wanted = index == 5 and 'set' or 'hash'
+local function refused(key, wanted)
+    local kind = redis.call('TYPE', key).ok
     if kind ~= 'none' and kind ~= wanted then
-        return redis.error_reply('SALESFX the key ' .. KEYS[index] .. ' is a ' .. kind .. ', not a ' .. wanted)
+        return redis.error_reply('SALESFX the key ' .. key .. ' is a ' .. kind .. ', not a ' .. wanted)
     end
 end
+local refusal = refused(months, 'set') or refused(meta, 'hash') or refused(offsets, 'hash')
+    or refused(counters, 'hash') or refused(marks, 'hash')
+for name in pairs(batch.tables) do
+    refusal = refusal or refused(batch.prefix .. name, 'hash')
+end
+if refusal then
+    return refusal
+end
 
-local fingerprint = redis.call('HGET', KEYS[1], 'fingerprint')
-local stored = redis.call('HGET', KEYS[2], ARGV[2])
+local fingerprint = redis.call('HGET', meta, 'fingerprint')
+local stored = redis.call('HGET', offsets, batch.partition)
 if not fingerprint or not stored then
     return {'SEEK', ''}
 end
-if fingerprint ~= ARGV[1] then
+if fingerprint ~= batch.fingerprint then
     return {'DEFINITIONS', fingerprint}
 end
-if stored ~= ARGV[3] then
+if stored ~= batch.before then
     return {'SEEK', stored}
 end
 
-local conflicts = {'CONFLICT', stored}
-for from = 1, records, CHUNK do
-    local to = math.min(from + CHUNK - 1, records)
-    local found = redis.call('MGET', unpack(KEYS, first_record + from, first_record + to))
+local keys, conflicts = {}, {'CONFLICT', stored}
+for index, ref in ipairs(batch.refs) do
+    keys[index] = batch.prefix .. ref
+end
+for from = 1, #keys, CHUNK do
+    local to = math.min(from + CHUNK - 1, #keys)
+    local found = redis.call('MGET', unpack(keys, from, to))
     for index = from, to do
         local record = found[index - from + 1]
-        local version = record and string.sub(record, 1, VERSION) or ''
-        if version ~= ARGV[versions_at + index] then
+        local seen = string.sub(versions, (index - 1) * VERSION + 1, index * VERSION)
+        if (record and string.sub(record, 1, VERSION) or NONE) ~= seen then
             conflicts[#conflicts + 1] = index
         end
     end
@@ -65,49 +77,47 @@ end
 
 -- Writes.
 
-local pairs_to_set, keys_to_remove = {}, {}
-local function flush()
-    if #pairs_to_set > 0 then
-        redis.call('MSET', unpack(pairs_to_set))
-        pairs_to_set = {}
+local set, removed = {}, {}
+local function flush(least)
+    if #set > least then
+        redis.call('MSET', unpack(set))
+        set = {}
     end
-    if #keys_to_remove > 0 then
-        redis.call('DEL', unpack(keys_to_remove))
-        keys_to_remove = {}
+    if #removed > least then
+        redis.call('DEL', unpack(removed))
+        removed = {}
     end
 end
-for index = 1, writes do
-    local key, content = KEYS[first_record + index], ARGV[contents_at + index]
-    if content == '' then
-        keys_to_remove[#keys_to_remove + 1] = key
+local from = 1
+for index, length in ipairs(batch.lengths) do
+    if length == 0 then
+        removed[#removed + 1] = keys[index]
     else
-        pairs_to_set[#pairs_to_set + 1] = key
-        pairs_to_set[#pairs_to_set + 1] = content
+        set[#set + 1] = keys[index]
+        set[#set + 1] = string.sub(contents, from, from + length - 1)
+        from = from + length
     end
-    if #pairs_to_set >= CHUNK or #keys_to_remove >= CHUNK then
-        flush()
-    end
+    flush(CHUNK - 2)
 end
-flush()
+flush(0)
 
-for at = cells_at + 1, #ARGV, 3 do
-    local key, cell = KEYS[FIXED + tonumber(ARGV[at])], ARGV[at + 1]
-    if redis.call('HINCRBY', key, cell, ARGV[at + 2]) == 0 then
-        redis.call('HDEL', key, cell)
+for name, cells in pairs(batch.tables) do
+    local key = batch.prefix .. name
+    for field, increment in pairs(cells) do
+        if redis.call('HINCRBY', key, field, increment) == 0 then
+            redis.call('HDEL', key, field)
+        end
+    end
+    local month = string.match(name, '^month:(.*)')
+    if month then
+        redis.call(redis.call('EXISTS', key) == 1 and 'SADD' or 'SREM', months, month)
     end
 end
-for index = 1, tables do
-    local month = ARGV[months_at + index]
-    if month ~= '' then
-        local change = redis.call('EXISTS', KEYS[FIXED + index]) == 1 and 'SADD' or 'SREM'
-        redis.call(change, KEYS[5], month)
-    end
+for field, increment in pairs(batch.counters) do
+    redis.call('HINCRBY', counters, field, increment)
 end
-for at = counters_at + 1, marks_at, 2 do
-    redis.call('HINCRBY', KEYS[3], ARGV[at], ARGV[at + 1])
+for field, value in pairs(batch.marks) do
+    redis.call('HSET', marks, field, value)
 end
-for at = marks_at + 1, cells_at, 2 do
-    redis.call('HSET', KEYS[4], ARGV[at], ARGV[at + 1])
-end
-redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
-return {'OK', ARGV[4]}
+redis.call('HSET', offsets, batch.partition, batch.after)
+return {'OK', batch.after}

@@ -32,25 +32,25 @@ class Layout:
 
     def __init__(self, namespace: str, generation: str) -> None:
         self.generation = generation
-        self._prefix = f"{{{namespace}}}:{generation}:"
-        self.meta = self._prefix + "meta"
-        self.log = self._prefix + "log"
-        self.offsets = self._prefix + "offsets"
-        self.counters = self._prefix + "counters"
-        self.marks = self._prefix + "marks"
-        self.months = self._prefix + "months"
+        self.prefix = f"{{{namespace}}}:{generation}:"
+        self.meta = self.prefix + "meta"
+        self.log = self.prefix + "log"
+        self.offsets = self.prefix + "offsets"
+        self.counters = self.prefix + "counters"
+        self.marks = self.prefix + "marks"
+        self.months = self.prefix + "months"
 
     def record(self, ref: str) -> str:
         """Name the key of a record."""
-        return self._prefix + ref
+        return self.prefix + ref
 
     def table(self, name: str) -> str:
         """Name the key of a table, by its name like month:2026-10."""
-        return self._prefix + name
+        return self.prefix + name
 
     def ref(self, key: str) -> str:
         """Name the record whose key it is."""
-        return key.removeprefix(self._prefix)
+        return key.removeprefix(self.prefix)
 
 
 def current_key(namespace: str) -> str:

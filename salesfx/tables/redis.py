@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from importlib import resources
 from typing import Any
 
+import msgspec
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
@@ -38,6 +39,8 @@ OLDEST_REDIS = (6, 2)
 _CHUNK = 4000
 """Keys read by one command, so that no command holds the server up for long."""
 _ATTEMPTS = 3
+_NO_VERSION = bytes(VERSION_BYTES)
+_pack = msgspec.msgpack.Encoder().encode
 
 
 def connect(url: str, timeout: float = 5.0) -> redis.asyncio.Redis:
@@ -103,33 +106,24 @@ class RedisTables:
 
     async def commit(self, commit: Commit) -> Answer:
         """Apply a batch, once."""
-        tables = by_table(commit.cells)
-        names = list(tables)
         refs = [*commit.writes, *(ref for ref in commit.seen if ref not in commit.writes)]
-        layout, version = self._layout, os.urandom(VERSION_BYTES)
-        keys = [layout.meta, layout.offsets, layout.counters, layout.marks, layout.months]
-        keys += [layout.table(name) for name in names]
-        keys += [layout.record(ref) for ref in refs]
-        arguments: list[Any] = [
-            self._fingerprint,
-            partition_field(commit.topic, commit.partition),
-            commit.before,
-            commit.after,
-            len(names),
-            len(refs),
-            len(commit.writes),
-            len(commit.counters),
-            len(commit.marks),
-        ]
-        arguments += [name.removeprefix(MONTH) if name.startswith(MONTH) else "" for name in names]
-        arguments += [commit.seen[ref] for ref in refs]
-        arguments += [b"" if content is None else version + content for content in commit.writes.values()]
-        for pair in (*commit.counters.items(), *commit.marks.items()):
-            arguments += pair
-        for index, name in enumerate(names, 1):
-            for field, number in tables[name].items():
-                arguments += (index, field, number)
-        return self._answer(await self._script(keys=keys, args=arguments), refs)
+        version = os.urandom(VERSION_BYTES)
+        seen = b"".join(commit.seen[ref] or _NO_VERSION for ref in refs)
+        contents = [b"" if content is None else version + content for content in commit.writes.values()]
+        batch = {
+            "prefix": self._layout.prefix,
+            "fingerprint": self._fingerprint,
+            "partition": partition_field(commit.topic, commit.partition),
+            "before": str(commit.before),
+            "after": str(commit.after),
+            "refs": refs,
+            "lengths": [len(content) for content in contents],
+            "tables": {name: _strings(table) for name, table in by_table(commit.cells).items()},
+            "counters": _strings(commit.counters),
+            "marks": commit.marks,
+        }
+        arguments = [_pack(batch), seen, b"".join(contents)]
+        return self._answer(await self._script(keys=[self._layout.meta], args=arguments), refs)
 
     @staticmethod
     def _answer(answer: list[Any], refs: list[str]) -> Answer:
@@ -216,6 +210,11 @@ class RedisTables:
     async def close(self) -> None:
         """Give back its connections."""
         await self._redis.aclose()
+
+
+def _strings(increments: Mapping[str, int]) -> dict[str, str]:
+    """Write integers as strings: the script's numbers are doubles."""
+    return {field: str(number) for field, number in increments.items()}
 
 
 def _integers(table: Mapping[bytes, bytes]) -> dict[str, int]:

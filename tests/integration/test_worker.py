@@ -103,7 +103,7 @@ def bad_messages(count: int) -> list[tuple[Reason, Message]]:
         value = make(chance, topic)
         if number % 250 == 0:  # about as large as Kafka's default lets through
             reason, value = Reason.TOO_LARGE, chance.randbytes(HUGE)
-        key = chance.choice([None, b"", b"key", b"\xff\x00"])
+        key = chance.choice([b"", b"key", b"\xff\x00", None]) if value is not None else b"key"
         headers = chance.choice([(), (("source", b"crm"), ("trace", b"\x00\xff"))])
         bad.append((reason, Message(topic, value, key, headers, chance.randrange(3))))
     return bad

@@ -733,14 +733,14 @@ def _events(draw: st.DrawFn) -> tuple[str, bytes]:
     return topic, ("{" + written + "}").encode()
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(_events())
 def test_the_reference_reads_and_refuses_the_same(event: tuple[str, bytes]) -> None:
     """Verdict, canonical bytes and converted amount; and nothing but Refused is ever raised."""
     assert ours(*event) == theirs(*event)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1200, deadline=None)
 @given(_events(), st.data())
 def test_the_reference_refuses_the_same_damaged_bytes(event: tuple[str, bytes], data: st.DataObject) -> None:
     """One piece of an event is cut out and another put in its place."""
@@ -764,7 +764,7 @@ _loose_json = st.recursive(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(st.sampled_from(TOPICS), st.one_of(st.binary(max_size=40), _loose_json.map(msgspec.json.encode)))
 def test_arbitrary_bytes_raise_nothing_but_refused(topic: str, value: bytes) -> None:
     """Whether or not they are JSON."""

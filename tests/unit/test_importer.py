@@ -519,7 +519,8 @@ class TestCommand:
 
     def test_refused_rows_keep_their_bytes(self, files: Path) -> None:
         """Whatever the encoding of the export, and of the reasons."""
-        (files / "map.toml").write_text('[file]\nencoding = "latin-1"\n' + MAP.replace("[file]", ""), encoding="utf-8")
+        text = MAP.replace("[file]", '[file]\nencoding = "latin-1"').replace("New = []", 'New = []\n"Нова" = []')
+        (files / "map.toml").write_text(text, encoding="utf-8")
         row = WON.replace("Won", "\xe9t\xe9").encode("latin-1", "replace")
         (files / "crm.csv").write_bytes(HEADER.encode() + b"\n" + row)
         self.run(files, "--refused", str(files / "refused.csv"))

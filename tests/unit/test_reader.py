@@ -324,5 +324,11 @@ async def test_planned_sales_of_a_month_that_has_passed_are_overdue() -> None:
 
 
 async def test_names_are_not_read_as_markup() -> None:
-    """A source may be called [bold]."""
-    assert "[bold]" in await shown({("2026-11-01", "leads|source=[bold]"): 1}, "2026-11", "2026-11")
+    """A source may be called [bold], and a salesperson too."""
+    cells: Cells = {
+        ("2026-11-01", "leads|source=[bold]"): 1,
+        ("2026-11-01", "booked_sales|category=expansion,salesperson=[red]"): 1,
+    }
+    text = await shown(cells, "2026-11", "2026-11")
+    assert "[bold]" in text
+    assert "[red]" in text

@@ -242,7 +242,7 @@ _well_typed_events = st.sampled_from(TOPICS).flatmap(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(_well_typed_events)
 def test_what_the_schema_accepts_the_decoder_accepts(event: tuple[str, dict[str, Any]]) -> None:
     """So a CRM that validates what it sends is never refused, save for a lacking rate."""

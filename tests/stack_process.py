@@ -94,9 +94,9 @@ class StackProcess:
 
     @property
     def sentence(self) -> str:
-        """Its last words, where it ended with an error: from `salesfx:` on."""
-        before, found, after = self.err.rpartition("salesfx: ")
-        return (found + after).strip() if found and (not before or before.endswith("\n")) else ""
+        """Its last words, where it ended with an error: what comes after `salesfx:`."""
+        words = re.split(r"^salesfx: ", self.err, flags=re.MULTILINE)
+        return words[1].strip() if len(words) == 2 else ""  # once, and nothing else after it
 
     def told(self) -> str:
         """Tell all that it and its processes have said, for the message of a failure."""

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from kafka import KafkaAdminClient
 
 from salesfx.definitions import Definitions
-from salesfx.events import DEAD_LETTERS, TOPICS
+from salesfx.events import DEAD_LETTERS
 from salesfx.kafka_log import KafkaLog
 from salesfx.kpi import Cells
 from salesfx.settings import load_settings
@@ -31,7 +31,6 @@ PATIENCE = 120.0
 """Seconds for what has no time of its own: the machine may be busy with other things."""
 READ_AGAIN = "is read again"
 """What the worker logs when it seeks back."""
-STARTED = "streams.transport: [^---BatchConsumerThread]: Starting"
 _MAIN = "\nfrom salesfx.cli import main\nmain()\n"
 
 
@@ -247,7 +246,7 @@ class Site:
         consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka, auto_offset_reset="earliest")
         await consumer.start()
         try:
-            partitions = [TopicPartition(topic, number) for number in await _partitions(consumer, topic)]
+            partitions = [TopicPartition(topic, number) for number in range(self.settings.partitions)]
             consumer.assign(partitions)
             ends = await consumer.end_offsets(partitions)
             letters: list[Any] = []
@@ -294,18 +293,6 @@ class Site:
         await asyncio.to_thread(delete)
 
 
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    while not (numbers := await _asked(consumer, topic)):
-        await asyncio.sleep(0.05)
-    return numbers
-
-
-async def _asked(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    await consumer.topics()
-    found: set[int] | None = consumer.partitions_for_topic(topic)
-    return found or set()
-
-
 def simulated(seed: int, count: int) -> list[Message]:
     """Give a believable load of events."""
     return [Message(topic, value, key) for topic, key, value in load(seed, count)]
@@ -315,8 +302,3 @@ def expected(messages: Iterable[Message], definitions: Definitions | None = None
     """Compute the tables of messages the slow way."""
     events = [(message.topic, message.value) for message in messages if message.value]
     return reference_tables(events, definitions or Definitions())
-
-
-def fields_of_partitions(count: int = 3) -> set[str]:
-    """Name the fields of the stored offsets."""
-    return {f"{topic}:{number}" for topic in TOPICS for number in range(count)}

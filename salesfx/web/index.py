@@ -62,11 +62,11 @@ def _kpis(report: MonthReport) -> str:
     conversion, currency = report.conversion, report.currency
     numbers = (
         (str(report.lead_flow.total), "new leads"),
-        (str(report.qualified_leads.count), f"qualified leads, {grouped(report.qualified_leads.value)} {currency}"),
+        (str(report.qualified_leads.count), f"qualified leads, {_amount(report.qualified_leads.value)} {currency}"),
         (percent(conversion.ratio), f"conversion, {conversion.new_customers} new customers"),
         (
-            grouped(total(report.sales.booked.values())),
-            f"{currency} booked, {grouped(total(report.sales.planned.values()))} planned",
+            _amount(total(report.sales.booked.values())),
+            f"{currency} booked, {_amount(total(report.sales.planned.values()))} planned",
         ),
     )
     cells = "".join(f"<div><b>{escape(number)}</b><span>{escape(text)}</span></div>" for number, text in numbers)
@@ -74,3 +74,8 @@ def _kpis(report: MonthReport) -> str:
         f'<section aria-labelledby="month"><h2 id="month">{escape(report.month)} so far</h2>'
         f'<div class="numbers">{cells}</div></section>'
     )
+
+
+def _amount(value: str) -> str:
+    """Group an amount so that no line breaks within it."""
+    return grouped(value).replace(" ", "\N{NO-BREAK SPACE}")

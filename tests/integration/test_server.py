@@ -94,7 +94,7 @@ async def test_each_page_answers(settings: Settings) -> None:
         status, body, response = await get(url + "/")
         assert (status, response.content_type) == (200, "text/html")
         assert "2026-11 so far" in body
-        assert "1 150.00" in body
+        assert "1\N{NO-BREAK SPACE}150.00" in body
         assert "://" not in body, "nothing comes from elsewhere"
         assert (await get(url + "/livez"))[:2] == (200, '{"live":true}')
         assert (await get(url + "/readyz"))[:2] == (200, '{"ready":true}')

@@ -62,10 +62,12 @@ class Event(msgspec.Struct, gc=False):
     facts: Facts | None
     """None for a retraction."""
 
-    @property
-    def ref(self) -> str:
-        """Reference of the entity's record."""
-        return REF_PREFIX[self.topic] + self.key
+    ref: str = ""
+    """Reference of the entity's record."""
+
+    def __post_init__(self) -> None:
+        """Name the entity's record once."""
+        self.ref = REF_PREFIX[self.topic] + self.key
 
 
 _Parsed = TypeVar("_Parsed")

@@ -140,6 +140,8 @@ class Fold:
         return Outcome(writes, {cell: number for cell, number in cells.items() if number}, self._rejections)
 
     def _is_priced(self, event: Event) -> bool:
+        if event.topic == LeadCreated.topic:
+            return True
         try:
             self._rules.price(event)
         except Refused as refused:

@@ -1,6 +1,7 @@
 """`salesfx worker`: the process that takes events from Kafka to the tables."""
 
 import asyncio
+import gc
 import logging
 
 import faust
@@ -28,6 +29,9 @@ def run_worker(settings: Settings, *, from_log_start: bool = False, log_level: s
         raise SalesfxError(
             f"Redis at {masked_url(settings.redis)} cannot be used: {error}. Is it running, and is SALESFX_REDIS right?"
         ) from error
+    # A batch makes thousands of short-lived objects and no cycles: the collector would look at them in vain.
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
     app = build_app(settings, from_log_start=from_log_start)
     worker = _Worker(app, loglevel=log_level, quiet=True, redirect_stdouts=False)
     worker.spinner = None

@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 PATIENCE = 120.0
 """Seconds for what has no time of its own: the machine may be busy with other things."""
+_MAIN = "\nfrom salesfx.cli import main\nmain()\n"
 _ROOT = Path(__file__).parent.parent
 _KEPT = 6000
 """Characters of each log in the message of a failure."""
@@ -245,6 +246,7 @@ def running(
     *options: str,
     before: tuple[str, ...] = (),
     port: int | None = 0,
+    patch: str = "",
     environ: Mapping[str, str] | None = None,
 ) -> Iterator[StackProcess]:
     """Run `salesfx up` or `salesfx demo`; nothing of it is left at the end, and a failure tells what it said.
@@ -255,10 +257,12 @@ def running(
         options: Of the command.
         before: Options before the command.
         port: That is asked for; 0 is a free one, None asks for none.
+        patch: Python that its process runs first.
         environ: Settings.
 
     """
-    line = [sys.executable, "-m", "salesfx", *before, command, "--data", str(data), *options]
+    program = ["-c", patch + _MAIN] if patch else ["-m", "salesfx"]
+    line = [sys.executable, *program, *before, command, "--data", str(data), *options]
     if port is not None:
         line += ["--port", str(port)]
     stack = StackProcess(data, line, clean_environ(environ))

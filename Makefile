@@ -1,4 +1,5 @@
-# Two commands for a newcomer: `make demo` and `make test`. Everything else is in docs/development.md.
+# Two commands for a newcomer: `make demo` and `make test` (TESTS='-k word' picks some). For those who change the code:
+# `make check`, `make format`, `make schemas`; ARCHITECTURE.md is the map.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,8 +30,8 @@ clean:
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "salesfx needs Python 3.11 or newer; $(PYTHON) is older. Name another: make PYTHON=python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' || \
+		{ rm -rf $(VENV); echo "no virtual environment could be made (on Debian: apt install python3-venv)" >&2; exit 1; }
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	@echo "installing salesfx into $(VENV)"

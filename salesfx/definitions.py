@@ -48,7 +48,8 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 "timezone": self.timezone,
                 "currency": self.currency,
                 "rates": [
-                    {"currency": r.currency, "since": r.since, "per_euro": format(r.per_euro.normalize(), "f")} for r in rates
+                    {"currency": r.currency, "since": r.since, "per_euro": format(r.per_euro.normalize(), "f")}
+                    for r in rates
                 ],
                 "recipient_limit": self.recipient_limit,
                 "coverage_days": self.coverage_days,

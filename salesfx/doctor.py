@@ -11,6 +11,7 @@ from salesfx.errors import SalesfxError
 from salesfx.kafka_log import KafkaLog, check_identity
 from salesfx.settings import Settings, masked_url
 from salesfx.tables import RedisTables, connect
+from salesfx.tables.away import redis_away
 from salesfx.tables.definitions_check import may_upgrade
 from salesfx.tables.layout import partition_field
 
@@ -25,29 +26,35 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Look at Kafka, its topics, Redis, the tables and the lag; never raises for what is wrong with them."""
+    """Look at Kafka, its topics, Redis, the tables and the lag; never raises for what is wrong with them.
+
+    What stands on a server that is away is not looked at.
+    """
     kafka_log = KafkaLog(settings)
     tables = RedisTables(connect(settings.redis), settings.namespace)
     try:
-        return [
-            await _look("kafka", lambda: _kafka(settings, kafka_log)),
-            await _look("topics", lambda: _topics(settings, kafka_log)),
-            await _look("redis", lambda: _redis(settings, tables)),
-            await _look("definitions", lambda: _definitions(settings, tables)),
-            await _look("log", lambda: _log(kafka_log, tables)),
-            *await _partitions(kafka_log, tables),
-        ]
+        kafka = await _look(settings, "kafka", lambda: _kafka(settings, kafka_log))
+        redis = await _look(settings, "redis", lambda: _redis(settings, tables))
+        findings = [kafka, redis]
+        if kafka.ok:
+            findings.append(await _look(settings, "topics", lambda: _topics(settings, kafka_log)))
+        if redis.ok:
+            findings.append(await _look(settings, "definitions", lambda: _definitions(settings, tables)))
+        if kafka.ok and redis.ok:
+            findings.append(await _look(settings, "log", lambda: _log(kafka_log, tables)))
+            findings += await _partitions(kafka_log, tables)
+        return findings
     finally:
         await tables.close()
 
 
-async def _look(subject: str, look: Callable[[], Coroutine[Any, Any, str]]) -> Finding:
+async def _look(settings: Settings, subject: str, look: Callable[[], Coroutine[Any, Any, str]]) -> Finding:
     try:
         return Finding(subject, ok=True, detail=await look())
     except SalesfxError as error:
         return Finding(subject, ok=False, detail=str(error))
     except (RedisError, OSError) as error:
-        return Finding(subject, ok=False, detail=f"Redis: {error}. Is it running, and is SALESFX_REDIS right?")
+        return Finding(subject, ok=False, detail=str(redis_away(settings.redis, error)))
 
 
 async def _kafka(settings: Settings, kafka_log: KafkaLog) -> str:
@@ -56,12 +63,10 @@ async def _kafka(settings: Settings, kafka_log: KafkaLog) -> str:
 
 
 async def _topics(settings: Settings, kafka_log: KafkaLog) -> str:
-    unfit = await asyncio.to_thread(kafka_log.unfit_topics)
-    if not unfit:
-        return "all there, and kept for ever"
-    if settings.allow_retention and not any("does not exist" in sentence for sentence in unfit):
-        return "accepted by allow_retention: " + "; ".join(unfit)
-    raise SalesfxError("; ".join(unfit))
+    missing, forgetful = await asyncio.to_thread(kafka_log.unfit_topics)
+    if missing or (forgetful and not settings.allow_retention):
+        raise SalesfxError("; ".join(missing + forgetful))
+    return "accepted by allow_retention: " + "; ".join(forgetful) if forgetful else "all there, and kept for ever"
 
 
 async def _redis(settings: Settings, tables: RedisTables) -> str:

@@ -5,7 +5,6 @@ docs/metrics.md lists them; the KPIs' own families follow from `salesfx.kpi.CATA
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from typing import NamedTuple
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -21,6 +20,7 @@ from prometheus_client.registry import Collector
 from salesfx import __version__
 from salesfx.events import TOPICS
 from salesfx.kpi import CATALOGUE, Breakdown, Metric
+from salesfx.reading.lag import LogEndsView
 from salesfx.reading.numbers import Numbers, Person
 from salesfx.reading.report import CATEGORIES
 from salesfx.reading.window import Window, shown_tables
@@ -31,15 +31,6 @@ __all__ = ["LogEndsView", "SalesCollector", "registry_of", "shown_tables"]
 
 _MONTHS_AGO = "months_ago"
 _SALESPERSON = "salesperson"
-
-
-class LogEndsView(NamedTuple):
-    """What Kafka said last."""
-
-    answers: bool
-    """Whether it said anything."""
-    ends: Mapping[str, int] = {}
-    """Log end of each partition, by `topic:partition`; empty while Kafka does not answer."""
 
 
 class SalesCollector(Collector):

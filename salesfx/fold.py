@@ -18,9 +18,9 @@ import msgspec
 
 from salesfx.account import Account, Statement
 from salesfx.decoder import Event
-from salesfx.events import EVENT_TYPES, LeadCreated
+from salesfx.events import EVENT_TYPES, LeadCreated, QuoteSent
 from salesfx.kpi import EMPTY, Cells, Summary, account_cells, summarise
-from salesfx.lead import ACCOUNT, LEAD, MAX_ENTITIES, DealFacts, Facts, Lead, LeadFacts, QuoteFacts, Standing, canonical
+from salesfx.lead import ACCOUNT, MAX_ENTITIES, DealFacts, Facts, Lead, LeadFacts, QuoteFacts, Standing, canonical
 from salesfx.refusal import Reason, Refused
 from salesfx.rules import Rules
 
@@ -218,7 +218,7 @@ class Fold:
 
     @staticmethod
     def _entities(lead: Lead, topic: str) -> dict[str, QuoteFacts] | dict[str, DealFacts]:
-        return lead.quotes if topic == "quote_sent" else lead.deals
+        return lead.quotes if topic == QuoteSent.topic else lead.deals
 
     def _written(self, ref: str) -> bytes | None:
         lead = self._leads.get(ref)
@@ -271,6 +271,3 @@ def _own(summary: Summary, ref: str) -> list[Statement]:
 def _add(cells: Cells, more: Cells, sign: int) -> None:
     for cell, number in more.items():
         cells[cell] = cells.get(cell, 0) + sign * number
-
-
-__all__ = ["LEAD", "AccountFullError", "Fold", "Outcome", "Records", "Rejection"]

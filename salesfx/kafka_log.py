@@ -1,16 +1,16 @@
 """Kafka as the source of truth: the topics that salesfx needs, whether they may forget, and which log they are."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import InvalidReplicationFactorError, KafkaError, TopicAlreadyExistsError
 
 from salesfx.errors import NeedsAttentionError, SalesfxError
 from salesfx.events import DEAD_LETTERS, TOPICS
-from salesfx.kafka_security import kafka_python_options
+from salesfx.kafka_security import connection_troubles, kafka_python_options
 from salesfx.settings import Settings
 
 _KEPT_FOR_EVER = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
@@ -43,6 +43,25 @@ class OtherLogError(NeedsAttentionError):
     """The stored offsets belong to another log than the one that Kafka has."""
 
 
+@contextmanager
+def reaching_kafka(settings: Settings) -> Iterator[None]:
+    """Turn what kafka-python raises meanwhile into a sentence with the reason, which it only logs.
+
+    Raises:
+        KafkaAwayError: In place of a KafkaError.
+
+    """
+    with connection_troubles() as troubles:
+        try:
+            yield
+        except KafkaError as error:
+            reason = "; ".join(troubles) or str(error) or type(error).__name__
+            raise KafkaAwayError(
+                f"cannot use Kafka at {settings.kafka} ({settings.kafka_security_protocol}): {reason.rstrip('.')}. Check "
+                "that it runs, the address (SALESFX_KAFKA), and the other kafka_ settings."
+            ) from error
+
+
 class KafkaLog:
     """One Kafka cluster, looked at through kafka-python's admin client. Blocking: call it in a thread."""
 
@@ -61,7 +80,10 @@ class KafkaLog:
             LogUnfitError: A topic cannot be created.
 
         """
-        wanted = {**dict.fromkeys(self._topics, _EVENT_CONFIG), self._settings.kafka_topic(DEAD_LETTERS): _DEAD_LETTER_CONFIG}
+        wanted = {
+            **dict.fromkeys(self._topics, _EVENT_CONFIG),
+            self._settings.kafka_topic(DEAD_LETTERS): _DEAD_LETTER_CONFIG,
+        }
         with self._admin() as admin:
             existing = {topic["name"] for topic in admin.describe_topics(list(wanted)) if not topic["error_code"]}
             missing = [name for name in wanted if name not in existing]
@@ -75,22 +97,27 @@ class KafkaLog:
                     admin.create_topics({name: options}, wait_for_metadata=True)
                 except TopicAlreadyExistsError:
                     continue  # another worker was quicker
+                except InvalidReplicationFactorError as error:
+                    raise LogUnfitError(
+                        f"the topic {name} cannot have {self._settings.replication} replicas: Kafka has fewer brokers. Set "
+                        "`replication` to at most their number."
+                    ) from error
                 except KafkaError as error:
-                    raise LogUnfitError(f"the topic {name} cannot be created: {error}") from error
+                    raise LogUnfitError(f"the topic {name} cannot be created: {_plain(error)}") from error
         return missing
 
-    def unfit_topics(self) -> list[str]:
-        """Say, a sentence each, which topics are missing or would forget events; empty where all is well."""
+    def unfit_topics(self) -> tuple[list[str], list[str]]:
+        """Say, a sentence each, which topics are missing, and which would forget events; both empty where all is well."""
         with self._admin() as admin:
             found = {topic["name"]: topic for topic in admin.describe_topics(list(self._topics))}
             missing = [name for name in self._topics if name not in found or found[name]["error_code"]]
             present = [name for name in self._topics if name not in missing]
             resources = [ConfigResource(ConfigResourceType.TOPIC, name, list(_EVENT_CONFIG)) for name in present]
             configs = admin.describe_configs(resources, config_filter="all")["topic"] if resources else {}
-        sentences = [f"the topic {name} does not exist; `salesfx topics` creates it" for name in missing]
-        for name in present:
-            sentences += _unfit_settings(name, configs[name])
-        return sentences
+        return (
+            [f"the topic {name} does not exist; `salesfx topics` creates it" for name in missing],
+            [sentence for name in present for sentence in _unfit_settings(name, configs[name])],
+        )
 
     def check_topics(self) -> None:
         """Refuse topics that would forget events, unless the settings allow them.
@@ -99,10 +126,13 @@ class KafkaLog:
             LogUnfitError: With the commands that put it right.
 
         """
-        sentences = self.unfit_topics()
-        if sentences and not self._settings.allow_retention:
+        missing, forgetful = self.unfit_topics()
+        if missing:
+            raise LogUnfitError("; ".join(missing))
+        if forgetful and not self._settings.allow_retention:
             raise LogUnfitError(
-                "; ".join(sentences) + ". The log is what the tables are made from. Put it right with kafka-configs.sh, "
+                "; ".join(forgetful)
+                + ". The log is what the tables are made from. Put it right with kafka-configs.sh, "
                 "or accept it with allow_retention = true (SALESFX_ALLOW_RETENTION=true): a rebuild is then not complete."
             )
 
@@ -120,12 +150,12 @@ class KafkaLog:
         with self._admin() as admin:
             found = [topic for topic in admin.describe_topics(list(self._topics)) if not topic["error_code"]]
             partitions = [
-                TopicPartition(topic["name"], part["partition_index"]) for topic in found for part in topic["partitions"]
+                TopicPartition(topic["name"], part["partition_index"])
+                for topic in found
+                for part in topic["partitions"]
             ]
             begins = admin.list_partition_offsets(dict.fromkeys(partitions, _EARLIEST))
-            ends = admin.list_partition_offsets(
-                dict.fromkeys(partitions, _LATEST), isolation_level=_READ_COMMITTED
-            )
+            ends = admin.list_partition_offsets(dict.fromkeys(partitions, _LATEST), isolation_level=_READ_COMMITTED)
         return {
             (self._topics[partition.topic], partition.partition): (begins[partition].offset, ends[partition].offset)
             for partition in partitions
@@ -133,27 +163,15 @@ class KafkaLog:
 
     @contextmanager
     def _admin(self) -> Iterator[Any]:
-        try:
+        with reaching_kafka(self._settings), ExitStack() as stack:
             admin = KafkaAdminClient(
                 **kafka_python_options(self._settings),
                 client_id="salesfx-admin",
                 request_timeout_ms=int(REQUEST_SECONDS * 1000),
                 bootstrap_timeout_ms=int(REQUEST_SECONDS * 1000),
             )
-        except KafkaError as error:
-            raise self._away(error) from error
-        try:
+            stack.callback(admin.close)
             yield admin
-        except KafkaError as error:
-            raise self._away(error) from error
-        finally:
-            admin.close()
-
-    def _away(self, error: KafkaError) -> KafkaAwayError:
-        return KafkaAwayError(
-            f"Kafka at {self._settings.kafka} cannot be used: {type(error).__name__}: {error}. "
-            "Is it running, and is SALESFX_KAFKA right?"
-        )
 
 
 def check_identity(stored: Mapping[str, str], found: Mapping[str, str]) -> None:
@@ -165,7 +183,9 @@ def check_identity(stored: Mapping[str, str], found: Mapping[str, str]) -> None:
     """
     for name, identity in stored.items():
         if name in found and found[name] != identity:
-            what = "is another cluster" if name == CLUSTER else f"has another {name.replace(':', ' ')}, made again since"
+            what = (
+                "is another cluster" if name == CLUSTER else f"has another {name.replace(':', ' ')}, made again since"
+            )
             raise OtherLogError(
                 f"Kafka {what} (id {found[name]}, the tables were made from {identity}): the stored offsets mean nothing "
                 "in it, and events would be lost without a word. Point salesfx back at the old one, or set `namespace` "
@@ -173,10 +193,13 @@ def check_identity(stored: Mapping[str, str], found: Mapping[str, str]) -> None:
             )
 
 
+def _plain(error: KafkaError) -> str:
+    """Give Kafka's own words, without the request and the response that kafka-python puts around them."""
+    return str(error)[:300]
+
+
 def _unfit_settings(name: str, config: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for setting, wanted in _EVENT_CONFIG.items():
         value = config.get(setting, {}).get("value")
         if value is not None and value != wanted:
             yield f"the topic {name} has {setting}={value}, not {wanted}: {_REMEDY[setting]}"
-
-

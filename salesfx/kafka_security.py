@@ -106,6 +106,20 @@ def connection_troubles() -> Iterator[list[str]]:
         log.removeHandler(listener)
 
 
+@contextmanager
+def quiet_kafka_python() -> Iterator[None]:
+    """Keep kafka-python's log off the terminal: what matters of it is raised, as a sentence."""
+    log, silence = logging.getLogger("kafka"), logging.NullHandler()
+    propagates = log.propagate
+    log.propagate = False
+    log.addHandler(silence)
+    try:
+        yield
+    finally:
+        log.removeHandler(silence)
+        log.propagate = propagates
+
+
 def _checking_context(ca_file: str | None) -> ssl.SSLContext:
     """Trust the authorities in the file and no other, or without one those that the system trusts."""
     try:

@@ -57,11 +57,27 @@ CATALOGUE: tuple[Metric, ...] = (
     ),
     Metric("new_customers", Breakdown.SOURCE, False, 0, "Deals won in the month that opened a new account"),
     Metric(
-        "cohort_customers", Breakdown.SOURCE, False, 0, "Leads qualified in the month that have a won deal by now, whenever it closed"
+        "cohort_customers",
+        Breakdown.SOURCE,
+        False,
+        0,
+        "Leads qualified in the month that have a won deal by now, whenever it closed",
     ),
     Metric("booked_sales", Breakdown.CATEGORY, False, 0, "Deals won in the month"),
-    Metric("booked_sales_value", Breakdown.CATEGORY, True, 0, "Value of the deals won in the month, in the reporting currency"),
-    Metric("planned_sales", Breakdown.CATEGORY, False, 3, "Open qualifying quotes expected to close in the month, one a lead"),
+    Metric(
+        "booked_sales_value",
+        Breakdown.CATEGORY,
+        True,
+        0,
+        "Value of the deals won in the month, in the reporting currency",
+    ),
+    Metric(
+        "planned_sales",
+        Breakdown.CATEGORY,
+        False,
+        3,
+        "Open qualifying quotes expected to close in the month, one a lead",
+    ),
     Metric(
         "planned_sales_value",
         Breakdown.CATEGORY,
@@ -70,7 +86,6 @@ CATALOGUE: tuple[Metric, ...] = (
         "Value of the open qualifying quotes expected to close in the month, in the reporting currency",
     ),
 )
-METRICS = {metric.name: metric for metric in CATALOGUE}
 
 
 class Summary(NamedTuple):

@@ -8,9 +8,9 @@ import threading
 import time
 
 from salesfx.errors import SalesfxError
-from salesfx.exporter import LogEndsView
 from salesfx.kafka_log import KafkaLog
 from salesfx.kafka_security import kafka_python_options
+from salesfx.reading.lag import LogEndsView
 from salesfx.settings import Settings
 from salesfx.tables.layout import partition_field
 

@@ -11,7 +11,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -24,8 +24,8 @@ from kafka.errors import IllegalStateError, KafkaError, KafkaTimeoutError
 from salesfx.decoder import decode
 from salesfx.errors import NeedsAttentionError, SalesfxError
 from salesfx.events import TOPICS, CrmEvent
-from salesfx.kafka_log import KafkaAwayError
-from salesfx.kafka_security import connection_troubles, kafka_python_options
+from salesfx.kafka_log import reaching_kafka
+from salesfx.kafka_security import kafka_python_options
 from salesfx.refusal import Reason, Refused
 from salesfx.settings import Settings, load_settings
 
@@ -249,7 +249,7 @@ class Publisher:
 
     def _connect(self) -> _Producer:
         milliseconds = int(self._delivery_timeout * 1000)
-        with self._reachable():
+        with reaching_kafka(self._settings):
             return _Producer(
                 **self._options,
                 acks="all",
@@ -265,21 +265,9 @@ class Publisher:
                 linger_ms=20,
             )
 
-    @contextlib.contextmanager
-    def _reachable(self) -> Iterator[None]:
-        with connection_troubles() as troubles:
-            try:
-                yield
-            except KafkaError as error:
-                raise KafkaAwayError(
-                    f"cannot use Kafka at {self._settings.kafka} ({self._settings.kafka_security_protocol}): "
-                    f"{'; '.join(troubles) or error}. Check that it runs, the address, and the kafka_ settings; "
-                    "`salesfx doctor` looks further."
-                ) from error
-
     def _find_topic(self, topic: str) -> None:
         """Ask which topics there are: a producer would only wait in vain for one that is missing."""
-        with self._reachable(), contextlib.ExitStack() as stack:
+        with reaching_kafka(self._settings), contextlib.ExitStack() as stack:
             admin = KafkaAdminClient(**self._options, bootstrap_timeout_ms=_CONNECT_SECONDS * 1000)
             stack.callback(admin.close)
             self._topics = frozenset(admin.list_topics())

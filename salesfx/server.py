@@ -18,9 +18,10 @@ from aiohttp.typedefs import Handler
 from prometheus_client.exposition import choose_encoder
 
 from salesfx.errors import SalesfxError
-from salesfx.exporter import LogEndsView, SalesCollector, registry_of, shown_tables
+from salesfx.exporter import SalesCollector, registry_of, shown_tables
 from salesfx.log_ends import LogEnds
 from salesfx.reading import Month, NoTablesError, Reader, TablesAwayError, current_month, local_today
+from salesfx.reading.lag import LogEndsView
 from salesfx.settings import Settings
 from salesfx.tables.store import DefinitionsChangedError
 from salesfx.web.access import Access
@@ -217,7 +218,7 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     except web.HTTPNotFound:
         return _error(404, "There is no such page. / lists what there is.")
     except web.HTTPMethodNotAllowed as error:
-        return _error(405, "This server only answers GET.", {"Allow": error.headers["Allow"]})
+        return _error(405, "This server only answers GET and HEAD.", {"Allow": error.headers["Allow"]})
     except web.HTTPException as error:
         return _error(error.status, f"{error.reason}.")
     except SalesfxError as error:

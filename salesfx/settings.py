@@ -5,6 +5,7 @@ name in capitals. A secret may stand in a file of its own: `SALESFX_KAFKA_PASSWO
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import date
@@ -26,9 +27,14 @@ from salesfx.rules import Rules
 DEFAULT_FILE = "salesfx.toml"
 _PREFIX = "SALESFX_"
 _SECRETS = ("kafka_password", "http_token")
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.+?)`")
+_SERVICE_LINK = re.compile(r"SALESFX_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)")
+"""What Kubernetes sets by itself beside a service that is called salesfx."""
 _STARS = "********"
 
-Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
+_DEFAULTS = Definitions()
+
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Days = Annotated[int, Meta(ge=0, le=36_500)]
 
@@ -42,19 +48,19 @@ class RateSetting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     currency: Currency
     since: date
-    per_euro: Annotated[str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$")]
+    per_euro: Annotated[str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?\Z")]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What salesfx was told: where its servers are, and what its numbers mean."""
 
     # What the numbers mean: see `salesfx.definitions`.
-    timezone: str = "Europe/Sofia"
-    currency: Currency = "EUR"
+    timezone: str = _DEFAULTS.timezone
+    currency: Currency = _DEFAULTS.currency
     rates: tuple[RateSetting, ...] = ()
-    recipient_limit: Count = 10
-    coverage_days: Days = 365
-    sales_cycle_days: Days = 30
+    recipient_limit: Count = _DEFAULTS.recipient_limit
+    coverage_days: Days = _DEFAULTS.coverage_days
+    sales_cycle_days: Days = _DEFAULTS.sales_cycle_days
     source_aliases: dict[str, str] = {}
 
     # Kafka.
@@ -67,7 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kafka_ca_file: str | None = None
     kafka_cert_file: str | None = None
     kafka_key_file: str | None = None
-    topic_prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
+    topic_prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,100}\Z")] = ""
     """Put before the names of the topics, where a Kafka is shared."""
     group: str = "salesfx"
     """Consumer group of the workers, which share the partitions among them."""
@@ -83,7 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Redis.
     redis: str = "redis://127.0.0.1:6379/0"
     """URL of a Redis 6.2 or newer, or a Valkey; `rediss://` for TLS. May hold a password."""
-    namespace: Annotated[str, Meta(pattern=r"^[a-z0-9_.-]{1,40}$")] = "salesfx"
+    namespace: Annotated[str, Meta(pattern=r"^[a-z0-9_.-]{1,40}\Z")] = "salesfx"
     """First part, and hash tag, of every key."""
 
     # HTTP.
@@ -139,7 +145,7 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] = os.envi
     try:
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"a setting is not usable: {error}. `salesfx config` shows what is in force.") from None
+        raise SettingsError(_in_words(error)) from None
     _check(settings)
     return settings
 
@@ -159,6 +165,23 @@ def masked_url(url: str) -> str:
     return parts._replace(netloc=shown, query=query).geturl()
 
 
+def _refuse_unknown_variables(environ: Mapping[str, str], names: set[str]) -> None:
+    """Refuse a misspelt variable: it could change numbers by not changing them."""
+    known = {_PREFIX + name.upper() for name in names} | {"SALESFX_CONFIG", "SALESFX_TEST_DATA"}
+    known |= {f"{_PREFIX}{name.upper()}_FILE" for name in (*_SECRETS, "redis")}
+    for variable in environ:
+        if variable.startswith(_PREFIX) and variable not in known and not _SERVICE_LINK.fullmatch(variable):
+            raise SettingsError(
+                f"{variable} is no setting; docs/settings.md lists them (rates and source_aliases stand in the file only)"
+            )
+
+
+def _in_words(error: msgspec.ValidationError) -> str:
+    unknown = _UNKNOWN_FIELD.match(str(error))
+    what = f"there is no setting {unknown[1]!r}" if unknown else f"a setting is not usable: {error}"
+    return f"{what}; docs/settings.md lists every setting"
+
+
 def _from_file(file: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
     named = file or (Path(environ["SALESFX_CONFIG"]) if environ.get("SALESFX_CONFIG") else None)
     path = named or Path(DEFAULT_FILE)
@@ -174,6 +197,7 @@ def _from_file(file: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     names = {field.name for field in msgspec.structs.fields(Settings)} - {"rates", "source_aliases"}
+    _refuse_unknown_variables(environ, names)
     values: dict[str, Any] = {}
     for name in names:
         variable = _PREFIX + name.upper()
@@ -182,7 +206,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             try:
                 values[name] = Path(secret_file).read_text(encoding="utf-8").strip()
             except OSError as error:
-                raise SettingsError(f"{variable}_FILE names {secret_file}, which cannot be read: {error.strerror}") from error
+                raise SettingsError(
+                    f"{variable}_FILE names {secret_file}, which cannot be read: {error.strerror}"
+                ) from error
             except UnicodeDecodeError:
                 raise SettingsError(f"{variable}_FILE names {secret_file}, which is not text in UTF-8") from None
         if variable in environ:
@@ -194,7 +220,9 @@ def _check(settings: Settings) -> None:
     try:
         ZoneInfo(settings.timezone)
     except (ValueError, OSError, ZoneInfoNotFoundError):
-        raise SettingsError(f"timezone: there is no time zone {settings.timezone!r}; write it like Europe/Sofia") from None
+        raise SettingsError(
+            f"timezone: there is no time zone {settings.timezone!r}; write it like Europe/Sofia"
+        ) from None
     for rate in settings.rates:
         if rate.currency in {"EUR", "BGN"}:
             raise SettingsError(f"rates: {rate.currency} is fixed and built in; remove its line")
@@ -208,7 +236,9 @@ def _check(settings: Settings) -> None:
             "redis: is not the URL of a Redis, like redis://:PASSWORD@127.0.0.1:6379/0, rediss://HOST:PORT/0 or "
             "unix:///PATH; in a password, write / ? # @ : and % as %2F %3F %23 %40 %3A %25"
         )
-    if settings.kafka_security_protocol.startswith("SASL") and not (settings.kafka_username and settings.kafka_password):
+    if settings.kafka_security_protocol.startswith("SASL") and not (
+        settings.kafka_username and settings.kafka_password
+    ):
         raise SettingsError(
             f"kafka_security_protocol is {settings.kafka_security_protocol}: set kafka_username, and SALESFX_KAFKA_PASSWORD "
             "or SALESFX_KAFKA_PASSWORD_FILE"
@@ -227,7 +257,9 @@ def _check_aliases(aliases: Mapping[str, str]) -> None:
         if None in usable:
             raise SettingsError(f"source_aliases: {name!r} stands for {alias!r}; neither may be blank")
         if meanings.setdefault(folded(name), folded(alias)) != folded(alias):
-            raise SettingsError(f"source_aliases: {name!r} is there twice, up to capitals and spaces, and means two things")
+            raise SettingsError(
+                f"source_aliases: {name!r} is there twice, up to capitals and spaces, and means two things"
+            )
 
 
 def _is_redis_url(url: str) -> bool:

@@ -60,7 +60,9 @@ class BatchHandler:
                 self._heal(batch, error)
             else:
                 if elsewhere is not None:
-                    self._steering.read_again(batch.source, f"stored is {elsewhere.stored}, the batch begins at {batch.before}")
+                    self._steering.read_again(
+                        batch.source, f"stored is {elsewhere.stored}, the batch begins at {batch.before}"
+                    )
                 return
 
     def _heal(self, batch: Batch, error: Exception) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import os
 import ssl
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -76,10 +78,6 @@ def build_app(settings: Settings, *, from_log_start: bool = False) -> faust.App:
     declare_agents(app, handler, topics)
 
     @app.task
-    async def open_tables() -> None:
-        await tables.open(settings.definitions)
-
-    @app.task
     async def look() -> None:
         while not app.should_stop:
             await app.sleep(LOOK_SECONDS)
@@ -117,7 +115,7 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
         "stream_buffer_maxsize": 2,  # it counts batches
         "web_enabled": False,  # it would listen on every address
         "store": "memory://",
-        "datadir": tempfile.mkdtemp(prefix="salesfx-faust-"),
+        "datadir": str(Path(tempfile.gettempdir()) / f"salesfx-faust-{os.getuid()}"),  # nothing is kept there
         "key_serializer": "raw",
         "value_serializer": "raw",
     }

@@ -131,7 +131,9 @@ class Processor:
         if len(events) > 1:
             middle = events[len(events) // 2].standing.offset
             for half in (
-                work._replace(after=middle, events=events[: len(events) // 2], letters=_between(work.letters, 0, middle)),
+                work._replace(
+                    after=middle, events=events[: len(events) // 2], letters=_between(work.letters, 0, middle)
+                ),
                 work._replace(
                     before=middle,
                     events=events[len(events) // 2 :],
@@ -142,7 +144,9 @@ class Processor:
                 if elsewhere is not None:
                     return elsewhere
             return None
-        refused = Refused(Reason.TOO_MANY_ENTITIES, f"{full} has {MAX_ENTITIES} deals and quotes; no further one is merged")
+        refused = Refused(
+            Reason.TOO_MANY_ENTITIES, f"{full} has {MAX_ENTITIES} deals and quotes; no further one is merged"
+        )
         record = next(record for record in work.batch.records if record.offset == events[0].standing.offset)
         return await self._settle(work._replace(events=[], letters=[*work.letters, DeadLetter(record, refused)]), topic)
 

@@ -144,4 +144,3 @@ def _out_of_log(partition: Partition, offset: int, begin: int, end: int) -> Othe
         "and made again. Put the log back, or set `namespace` to a new name: its tables are then made from this log from "
         "the beginning."
     )
-

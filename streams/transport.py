@@ -21,6 +21,9 @@ from streams.ending import end_process
 
 _PAUSE_SECONDS = 0.05
 """Between looks for a partition that can be read."""
+LOG_RANGE_SECONDS = 8.0
+"""Longest time for asking where the log begins and ends. aiokafka would try for its whole request timeout of 90 s, and
+occupy one of the two workers of its thread meanwhile, through which every fetch and every seek goes."""
 FETCH_MAX_WAIT_MS = 500
 """How long the broker may hold a fetch that finds nothing."""
 
@@ -81,9 +84,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                 fetched[partition] = (start, state.position, records.get(partition, []))
         return fetched
 
-    async def fetch_batches(
-        self, partitions: Collection[TP], timeout: float
-    ) -> dict[TP, tuple[int, int, list[Any]]]:
+    async def fetch_batches(self, partitions: Collection[TP], timeout: float) -> dict[TP, tuple[int, int, list[Any]]]:
         """Fetch in the consumer's thread, so that positions and records belong together."""
         consumer = self._ensure_consumer()
         result: dict[TP, tuple[int, int, list[Any]]] = await self.call_thread(
@@ -102,6 +103,17 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             return {TP(*tp): state.position for tp, state in states.items() if state.has_valid_position}
 
         result: dict[TP, int] = await self.call_thread(read)
+        return result
+
+    async def log_range(self, partitions: Collection[TP]) -> tuple[dict[TP, int], dict[TP, int]]:
+        """Ask Kafka for the first offset of each partition, and for the one after its last committed record."""
+
+        async def ask() -> tuple[dict[TP, int], dict[TP, int]]:
+            consumer = self._ensure_consumer()
+            async with asyncio.timeout(LOG_RANGE_SECONDS):
+                return await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+
+        result: tuple[dict[TP, int], dict[TP, int]] = await self.call_thread(ask)
         return result
 
     def reset_unknown_positions(self, *, allowed: bool) -> None:
@@ -150,10 +162,13 @@ class BatchConsumer(driver.Consumer):
         return seeks
 
     async def log_range(self, partitions: Collection[Partition]) -> tuple[Offsets, Offsets]:
-        """Ask Kafka where the log of partitions begins and ends."""
-        tps = [TP(*partition) for partition in partitions]
-        begins = await self._thread.earliest_offsets(*tps)
-        ends = await self._thread.highwaters(*tps)
+        """Ask Kafka where the log of partitions begins and ends.
+
+        Raises:
+            TimeoutError: It does not answer.
+
+        """
+        begins, ends = await self._thread.log_range([TP(*partition) for partition in partitions])
         return {Partition(*tp): at for tp, at in begins.items()}, {Partition(*tp): at for tp, at in ends.items()}
 
     async def positions(self) -> Offsets:

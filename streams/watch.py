@@ -114,7 +114,9 @@ class Watch:
         for partition, position in positions.items():
             stays = self._last.get(partition) == (stored[partition], position)
             if stored[partition] != position and stays and not self._agents.is_busy(partition):
-                self._steering.read_again(partition, f"stored is {stored[partition]}, the consumer stands at {position}")
+                self._steering.read_again(
+                    partition, f"stored is {stored[partition]}, the consumer stands at {position}"
+                )
 
     def _bark(self) -> None:
         now = time.monotonic()

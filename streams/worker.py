@@ -7,8 +7,9 @@ import logging
 import faust
 from redis.exceptions import RedisError
 
-from salesfx.errors import SalesfxError
-from salesfx.settings import Settings, masked_url
+from salesfx.kafka_security import quiet_kafka_python
+from salesfx.settings import Settings
+from salesfx.tables.away import redis_away
 from streams.app import build_app, check_before_start
 
 
@@ -21,14 +22,13 @@ def run_worker(settings: Settings, *, from_log_start: bool = False, log_level: s
 
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=log_level)
-    for chatty in ("aiokafka", "kafka", "faust", "mode"):
+    for chatty in ("aiokafka", "kafka", "faust", "mode", "streams.transport"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
-        asyncio.run(check_before_start(settings))
+        with quiet_kafka_python():
+            asyncio.run(check_before_start(settings))
     except (RedisError, OSError) as error:
-        raise SalesfxError(
-            f"Redis at {masked_url(settings.redis)} cannot be used: {error}. Is it running, and is SALESFX_REDIS right?"
-        ) from error
+        raise redis_away(settings.redis, error) from error
     # A batch makes thousands of short-lived objects and no cycles: the collector would look at them in vain.
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,18 +13,29 @@ import pytest
 
 from salesfx.local import LocalServers
 
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let continuous integration insist on everything."""
     parser.addoption("--no-skips", action="store_true", help="fail when a test is skipped")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests on data that is not ours to ship, unless SALESFX_TEST_DATA says where it lies."""
-    if os.environ.get("SALESFX_TEST_DATA"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("external_data")]
+    """Leave out what no machine has by itself: data that is not ours to ship, and docker compose."""
+    absent = set()
+    if not os.environ.get("SALESFX_TEST_DATA"):
+        absent.add("external_data")
+    if not _has_docker_compose():
+        absent.add("docker")
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in absent)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+
+
+def _has_docker_compose() -> bool:
+    docker = shutil.which("docker")
+    if docker is None:
+        return False
+    return subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

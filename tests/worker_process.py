@@ -68,7 +68,12 @@ class WorkerProcess:
         self._log = log
         with log.open("wb") as out:
             self.process = subprocess.Popen(
-                command, env=dict(environ), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd=log.parent
+                command,
+                env=dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=log.parent,
             )
 
     @property

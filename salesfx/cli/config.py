@@ -16,5 +16,5 @@ def config(settings: Settings, *, as_json: bool) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(shown)).decode())
         return
     for name, value in shown.items():
-        click.echo(f"{name} = {msgspec.json.encode(value).decode()}")
+        click.echo(f"# {name} is not set" if value is None else f"{name} = {msgspec.json.encode(value).decode()}")
     click.echo(f"# fingerprint of what decides the numbers: {settings.definitions.fingerprint}")

@@ -42,12 +42,13 @@ class _Story(msgspec.Struct):
                 yield event
 
 
-@click.command()
+@click.command(short_help="As up, with a simulated sales team's events.")
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("salesfx-data/demo"),
     show_default=True,
+    help="Folder of everything that is kept.",
 )
 @click.option("--port", type=click.IntRange(0, 65535), help="HTTP port; default: the settings', or a free one.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Which team is simulated.")

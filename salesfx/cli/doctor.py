@@ -7,15 +7,20 @@ import click
 import msgspec
 
 from salesfx.doctor import examine
+from salesfx.kafka_security import quiet_kafka_python
 from salesfx.settings import Settings
 
 
-@click.command()
+@click.command(short_help="Check everything, and say what to do.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_obj
 def doctor(settings: Settings, *, as_json: bool) -> None:
-    """Check Kafka, topics, retention, Redis and its policies, definitions and lag; say what to do. Status 1: something is wrong."""
-    findings = asyncio.run(examine(settings))
+    """Check Kafka, topics, retention, Redis and its policies, definitions and lag.
+
+    Says what to do about what is wrong; the exit status is then 1.
+    """
+    with quiet_kafka_python():
+        findings = asyncio.run(examine(settings))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(findings)).decode())
     else:

@@ -14,7 +14,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from salesfx.cli.publish import progress_of, quiet_kafka_python
+from salesfx.cli.publish import progress_of
 from salesfx.errors import NeedsAttentionError
 from salesfx.events import FIRST_YEAR
 from salesfx.importer import (
@@ -29,6 +29,7 @@ from salesfx.importer import (
     parse_moment,
     read_rows,
 )
+from salesfx.kafka_security import quiet_kafka_python
 from salesfx.publisher import Publisher
 from salesfx.settings import Settings
 
@@ -62,7 +63,7 @@ class _Outcome(msgspec.Struct, kw_only=True):
             counter[event.topic] += 1
 
 
-@click.command("import")
+@click.command("import", short_help="Publish what a CRM's CSV export says.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--map",

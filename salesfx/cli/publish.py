@@ -1,6 +1,5 @@
 """`salesfx publish`: events out of a file of JSON lines."""
 
-import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from salesfx.events import MAX_MESSAGE, TOPICS
+from salesfx.kafka_security import quiet_kafka_python
 from salesfx.publisher import InvalidEventError, Publisher
 from salesfx.refusal import Reason
 from salesfx.settings import Settings
@@ -97,20 +97,6 @@ def progress_of(file: BinaryIO, unit: str) -> Iterator[tuple[Console, Advance]]:
 
         yield console, advance
         progress.update(task, completed=total or 0, count=count)
-
-
-@contextmanager
-def quiet_kafka_python() -> Iterator[None]:
-    """Keep kafka-python's log off the terminal: what matters of it is raised, as a sentence."""
-    log, silence = logging.getLogger("kafka"), logging.NullHandler()
-    propagates = log.propagate
-    log.propagate = False
-    log.addHandler(silence)
-    try:
-        yield
-    finally:
-        log.removeHandler(silence)
-        log.propagate = propagates
 
 
 def _size(file: BinaryIO) -> int | None:

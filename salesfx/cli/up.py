@@ -16,8 +16,14 @@ _CHECK_SECONDS = 0.5
 _GRACE_SECONDS = 10.0
 
 
-@click.command()
-@click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_DATA, show_default=True)
+@click.command(short_help="Start Kafka, Redis, a worker and the HTTP server here.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_DATA,
+    show_default=True,
+    help="Folder of everything that is kept.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), help="HTTP port; default: the settings', or a free one.")
 @click.pass_obj
 def up(settings: Settings, data: Path, port: int | None) -> None:
@@ -61,6 +67,8 @@ def run_stack(
         click.echo(f"  kafka {stack.settings.kafka}")
         click.echo(f"  redis {stack.redis_address} (password in {data / 'redis' / 'password'})")
         click.echo(f"  data  {data.resolve()} - Ctrl-C stops all of it, and it stays")
+        click.echo("for salesfx in another terminal:")
+        click.echo(f"  export SALESFX_KAFKA={stack.settings.kafka} SALESFX_REDIS_FILE={stack.redis_url_file}")
         if meanwhile is not None:
             background = meanwhile(stack, stopping)
         while not stopping.is_set():

@@ -53,6 +53,8 @@ class LocalRedis(LocalServer):
         super().__init__(folder=folder, port=port, progress=progress, launched=launched)
         self._binary = binary
         self._password = kept_secret(folder / "password")
+        self.url_file = folder / "url"
+        """Holds the URL, for SALESFX_REDIS_FILE: readable by this user only."""
 
     @property
     def url(self) -> str:
@@ -65,6 +67,7 @@ class LocalRedis(LocalServer):
         # In a file of mode 0600: a command line can be read by every user of the machine.
         settings = self.folder / "redis.conf"
         write_private(settings, _SETTINGS.format(port=self.port, password=self._password))
+        write_private(self.url_file, self.url)
         return [str(binary), settings.name]
 
     def _ask(self) -> Answer:

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -80,6 +80,11 @@ class LocalStack:
         """Redis's address, for showing: without the password."""
         return self._servers.redis_process.address
 
+    @property
+    def redis_url_file(self) -> Path:
+        """File with Redis's URL and password, for SALESFX_REDIS_FILE."""
+        return self._servers.redis_process.url_file.absolute()
+
     def start(self) -> None:
         """Start everything and return when the HTTP server says that it is ready.
 
@@ -89,22 +94,9 @@ class LocalStack:
         """
         try:
             self._servers.start()
-            self._settings = msgspec.structs.replace(
-                self._configured,
-                kafka=self._servers.kafka,
-                redis=self._servers.redis,
-                kafka_security_protocol="PLAINTEXT",
-                http_host=LOOPBACK,
-                http_port=self._port,
-            )
-            environ = {
-                **os.environ,
-                "SALESFX_KAFKA": self._servers.kafka,
-                "SALESFX_REDIS": self._servers.redis,
-                "SALESFX_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
-                "SALESFX_HTTP_HOST": LOOPBACK,
-                "SALESFX_HTTP_PORT": str(self._port),
-            }
+            ours = self._overrides()
+            self._settings = msgspec.structs.replace(self._configured, **ours)
+            environ = os.environ | {f"SALESFX_{name.upper()}": str(value) for name, value in ours.items()}
             if self._config_file is not None:
                 environ["SALESFX_CONFIG"] = str(self._config_file.absolute())
             for name in ("worker", "serve"):
@@ -115,6 +107,20 @@ class LocalStack:
         except BaseException:
             self.stop()
             raise
+
+    def _overrides(self) -> dict[str, Any]:
+        """Give the settings that a production file would have otherwise than a single local server can."""
+        return {
+            "kafka": self._servers.kafka,
+            "kafka_security_protocol": "PLAINTEXT",
+            "kafka_ca_file": "",
+            "kafka_cert_file": "",
+            "kafka_key_file": "",
+            "replication": 1,
+            "redis": self._servers.redis,
+            "http_host": LOOPBACK,
+            "http_port": self._port,
+        }
 
     def check(self) -> None:
         """Start processes again that have ended.

@@ -12,15 +12,12 @@ from salesfx.reading.months import MonthList, month_list
 from salesfx.reading.report import MonthReport, month_report
 from salesfx.settings import Settings, SettingsError, masked_url
 from salesfx.tables import RedisTables, Snapshot, Tables, connect
+from salesfx.tables.away import TablesAwayError, redis_away
 from salesfx.tables.definitions_check import definitions_changed
 from salesfx.tables.layout import MONTH
 
 DEADLINE_SECONDS = 5.0
 _ATTEMPTS = 5
-
-
-class TablesAwayError(SalesfxError):
-    """Redis does not answer, or answers with an error."""
 
 
 class NoTablesError(SalesfxError):
@@ -93,7 +90,7 @@ class Reader:
                 f"Redis at {where} gave no answer within {self._deadline:g} s. {_WHAT_TO_DO}"
             ) from None
         except (redis.exceptions.RedisError, OSError) as error:
-            raise TablesAwayError(f"the tables in Redis at {where} cannot be read: {error}. {_WHAT_TO_DO}") from error
+            raise redis_away(self._settings.redis, error) from error
         if snapshot is None:
             raise NoTablesError(
                 f"there are no tables yet: Redis at {where} answers, but holds nothing under the namespace "

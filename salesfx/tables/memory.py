@@ -87,6 +87,10 @@ class MemoryTables:
         self.data.log = {**ours, **self.data.log}
         return dict(self.data.log)
 
+    async def stored_log_identity(self) -> dict[str, str]:
+        """Give the ids of Kafka's cluster and topics that are stored, without storing any."""
+        return dict(self.data.log)
+
     async def snapshot(self, tables: Collection[str] = ()) -> Snapshot | None:
         """Read tables and everything beside them, atomically."""
         data = self.data

@@ -15,7 +15,6 @@ from salesfx.definitions import Definitions
 from salesfx.tables.definitions_check import may_upgrade
 from salesfx.tables.layout import (
     FIRST_GENERATION,
-    MONTH,
     VERSION_BYTES,
     Layout,
     by_table,
@@ -163,7 +162,9 @@ class RedisTables:
 
     async def stored_log_identity(self) -> dict[str, str]:
         """Give the ids of Kafka's cluster and topics that are stored, without storing any."""
-        return {name.decode(): identity.decode() for name, identity in (await self._redis.hgetall(self._layout.log)).items()}
+        return {
+            name.decode(): identity.decode() for name, identity in (await self._redis.hgetall(self._layout.log)).items()
+        }
 
     async def snapshot(self, tables: Collection[str] = ()) -> Snapshot | None:
         """Read tables and everything beside them, atomically."""

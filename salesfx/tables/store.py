@@ -113,6 +113,9 @@ class Tables(Protocol):
     async def log_identity(self, ours: Mapping[str, str]) -> dict[str, str]:
         """Store ids of Kafka's cluster and topics where none are stored, and give those that are."""
 
+    async def stored_log_identity(self) -> dict[str, str]:
+        """Give the ids of Kafka's cluster and topics that are stored, without storing any."""
+
     async def snapshot(self, tables: Collection[str] = ()) -> Snapshot | None:
         """Read tables, by name, and everything beside them, atomically; None where there are none."""
 

@@ -63,7 +63,10 @@ def _kpis(report: MonthReport) -> str:
     numbers = (
         (str(report.lead_flow.total), "new leads"),
         (str(report.qualified_leads.count), f"qualified leads, {_amount(report.qualified_leads.value)} {currency}"),
-        (percent(conversion.ratio), f"conversion, {conversion.new_customers} new customers"),
+        (
+            percent(conversion.ratio),
+            f"conversion, {conversion.new_customers} new customer{'' if conversion.new_customers == 1 else 's'}",
+        ),
         (
             _amount(total(report.sales.booked.values())),
             f"{currency} booked, {_amount(total(report.sales.planned.values()))} planned",

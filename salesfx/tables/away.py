@@ -1,0 +1,23 @@
+"""What to say when Redis cannot be used."""
+
+from salesfx.errors import SalesfxError
+from salesfx.settings import masked_url
+
+
+class TablesAwayError(SalesfxError):
+    """Redis cannot be reached, or refuses us."""
+
+
+def redis_away(url: str, error: BaseException) -> TablesAwayError:
+    """Say why Redis cannot be used, and what to do; the URL's password is not shown."""
+    words = str(error).rstrip(".") or type(error).__name__
+    if "NOAUTH" in words or "HELLO" in words or "Authentication" in words:
+        return TablesAwayError(
+            f"Redis at {masked_url(url)} asks for a password: put it into SALESFX_REDIS, like "
+            "redis://:PASSWORD@HOST:PORT/0, or the whole URL into a file that SALESFX_REDIS_FILE names."
+        )
+    if "WRONGPASS" in words or "invalid username-password" in words:
+        return TablesAwayError(f"Redis at {masked_url(url)} refuses the password that SALESFX_REDIS has.")
+    return TablesAwayError(
+        f"Redis at {masked_url(url)} cannot be used: {words}. Is it running, and is SALESFX_REDIS right?"
+    )

@@ -1,0 +1,395 @@
+"""The way of one batch, where a real server cannot be made to fail at will."""
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaError
+from redis.exceptions import ConnectionError as RedisAwayError
+
+from salesfx.definitions import Definitions
+from salesfx.errors import SalesfxError
+from salesfx.kpi import Cells
+from salesfx.refusal import Reason
+from salesfx.rules import Rules
+from salesfx.tables import MemoryTables
+from salesfx.tables.layout import DAYS, HOURS, to_cells
+from salesfx.tables.store import Answer, Commit, Committed, Conflict, DefinitionsChangedError, Elsewhere
+from streams import agents
+from streams.agents import BatchHandler
+from streams.batch import Batch, Partition
+from streams.dead_letters import DeadLetter
+from streams.processor import Processor
+from tests.reference import reference_tables
+
+DEFINITIONS = Definitions()
+TOPICS = {"x.lead_created": "lead_created", "x.quote_sent": "quote_sent", "x.deal_closed": "deal_closed"}
+LEADS, QUOTES, DEALS = (Partition(name, 0) for name in TOPICS)
+
+
+class Tables(MemoryTables):
+    """Tables in memory that notice what is asked of them, and in which a test can meddle before a commit is answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[set[str]] = []
+        self.commits: list[Commit] = []
+        self.answers: list[Answer] = []
+        self.before_commit: list[Callable[[], object]] = []
+        """Called once each, before one commit each."""
+        self.replies_to_lose = 0
+
+    async def load(self, refs: Collection[str]) -> dict[str, bytes | None]:
+        """Note what is read."""
+        self.reads.append(set(refs))
+        return await super().load(refs)
+
+    async def commit(self, commit: Commit) -> Answer:
+        """Note the commit, and lose its answer where that is wanted."""
+        if self.before_commit:
+            meddling: Any = self.before_commit.pop(0)()
+            if meddling is not None:
+                await meddling
+        self.commits.append(commit)
+        answer = await super().commit(commit)
+        self.answers.append(answer)
+        if self.replies_to_lose:
+            self.replies_to_lose -= 1
+            raise RedisAwayError("the answer was lost")
+        return answer
+
+    def cells(self) -> Cells:
+        """Give all cells."""
+        return to_cells((name, table) for name, table in self.data.tables.items() if name.startswith((DAYS, HOURS)))
+
+
+class Letters:
+    """A letter box that may be shut."""
+
+    def __init__(self) -> None:
+        self.sent: list[DeadLetter] = []
+        self.shut = 0
+
+    async def send(self, letters: Collection[DeadLetter]) -> None:
+        """Take letters."""
+        if self.shut:
+            self.shut -= 1
+            raise KafkaError("the letter box is shut")
+        self.sent += letters
+
+
+class Steering:
+    """Notes what is to be read again."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.again: list[tuple[Partition, str]] = []
+
+    def is_current(self, batch: Batch) -> bool:
+        """Tell whether the batch was read since the last seek."""
+        return batch.epoch == self.epoch
+
+    def read_again(self, partition: Partition, why: str) -> None:
+        """Note it."""
+        self.epoch += 1
+        self.again.append((partition, why))
+
+
+class Ended(BaseException):
+    """In place of the end of the process; carries the error."""
+
+
+class Bench:
+    """A processor and a handler over fakes."""
+
+    def __init__(self) -> None:
+        self.tables, self.letters, self.steering = Tables(), Letters(), Steering()
+        self.processor = Processor(self.tables, Rules(DEFINITIONS), self.letters, TOPICS)
+        self.handler = BatchHandler(self.processor, self.steering)  # type: ignore[arg-type]
+
+    async def open(self) -> "Bench":
+        """Begin with empty tables, every partition at 0."""
+        await self.tables.open(DEFINITIONS)
+        for topic in TOPICS.values():
+            await self.tables.start_at(topic, 0, 0)
+        return self
+
+    def offset(self, topic: str) -> int:
+        """Give a partition's stored offset."""
+        return self.tables.data.offsets[f"{topic}:0"]
+
+
+@pytest.fixture
+async def bench() -> Bench:
+    """Open tables on a bench."""
+    return await Bench().open()
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again at once, and raise where the process would end."""
+    monkeypatch.setattr(agents, "_FIRST_PAUSE", 0)
+
+    def end(error: BaseException) -> None:
+        raise Ended(error)
+
+    monkeypatch.setattr(agents, "end_process", end)
+
+
+def record(source: Partition, offset: int, value: bytes | None) -> Any:
+    """Make what aiokafka gives."""
+    return SimpleNamespace(
+        topic=source.topic,
+        partition=source.partition,
+        offset=offset,
+        value=value,
+        key=b"k",
+        headers=(),
+        timestamp=1_700_000_000_000,
+    )
+
+
+def batch(
+    source: Partition, before: int, values: Sequence[bytes | None], *, after: int | None = None, epoch: int = 0
+) -> Batch:
+    """Make a batch of records that follow one another."""
+    records = [record(source, before + number, value) for number, value in enumerate(values)]
+    return Batch(source, before, before + len(values) if after is None else after, records, epoch)
+
+
+def lead(number: int, **fields: Any) -> bytes:
+    """Write a lead_created."""
+    event = {"event_id": f"l{number}", "occurred_at": "2026-03-04T10:00:00Z", "lead_id": f"L{number}", "source": "web"}
+    return json.dumps(event | fields).encode()
+
+
+def quote(number: int, **fields: Any) -> bytes:
+    """Write a quote_sent."""
+    event = {"event_id": f"q{number}", "occurred_at": "2026-03-05T10:00:00Z", "quote_id": f"Q{number}", "lead_id": "L0"}
+    return json.dumps(event | {"amount": "10", "currency": "EUR", "need": "n"} | fields).encode()
+
+
+def deal(number: int, **fields: Any) -> bytes:
+    """Write a deal_closed."""
+    event = {"event_id": f"d{number}", "occurred_at": "2026-03-06T10:00:00Z", "deal_id": f"D{number}", "outcome": "won"}
+    return json.dumps(event | {"amount": "10", "currency": "EUR"} | fields).encode()
+
+
+def reference(**values: list[bytes]) -> Cells:
+    """Compute the tables of events by topic."""
+    return reference_tables([(topic, value) for topic, events in values.items() for value in events], DEFINITIONS)
+
+
+async def test_a_commit_whose_answer_was_lost_is_not_applied_twice(bench: Bench) -> None:
+    """The commit got through, its answer did not: it is tried again, finds the offset already there, and all goes on."""
+    events = [lead(number) for number in range(5)]
+    bench.tables.replies_to_lose = 1
+    await bench.handler.handle(batch(LEADS, 0, events[:3]))
+    assert bench.tables.answers == [Committed(), Elsewhere(3)]
+    assert bench.handler.trouble == "ConnectionError: the answer was lost"
+    await bench.handler.handle(batch(LEADS, 3, events[3:]))
+    assert bench.steering.again == []
+    assert bench.tables.cells() == reference(lead_created=events)
+    assert bench.tables.data.counters["processed|lead_created"] == 5
+
+
+async def test_a_batch_that_begins_elsewhere_has_its_partition_read_again(bench: Bench) -> None:
+    """Before and after the stored offset alike; nothing of the batch is in, and its events are not lost."""
+    for before in (2, 7):
+        await bench.handler.handle(batch(LEADS, before, [lead(1)], epoch=bench.steering.epoch))
+    assert bench.steering.again == [
+        (LEADS, "stored is 0, the batch begins at 2"),
+        (LEADS, "stored is 0, the batch begins at 7"),
+    ]
+    assert bench.tables.cells() == {}
+
+
+async def test_tables_that_lost_everything_have_the_partition_read_again(bench: Bench) -> None:
+    """After a FLUSHALL no offset is stored, which is no reason to begin anywhere."""
+    bench.tables.data.clear()
+    await bench.handler.handle(batch(LEADS, 0, [lead(1)]))
+    assert bench.steering.again == [(LEADS, "stored is None, the batch begins at 0")]
+    assert bench.tables.data.offsets == {}
+
+
+async def test_a_stale_batch_is_dropped_without_a_word_to_the_tables(bench: Bench) -> None:
+    """A batch that was read before the partition's last seek is neither decoded nor committed."""
+    bench.steering.epoch = 3
+    await bench.handler.handle(batch(LEADS, 0, [lead(1), b"no json"], epoch=2))
+    assert not bench.tables.reads + bench.tables.commits + bench.letters.sent  # type: ignore[operator]
+    await bench.handler.handle(batch(LEADS, 0, [lead(1)], epoch=3))
+    assert bench.offset("lead_created") == 1
+
+
+async def test_a_batch_that_becomes_stale_while_it_is_tried_again_is_dropped(bench: Bench) -> None:
+    """Where the partition is to be read from elsewhere meanwhile, the tries end."""
+    bench.tables.replies_to_lose = 100
+
+    def seek_meanwhile() -> None:
+        bench.steering.epoch += 1
+
+    bench.tables.before_commit = [lambda: None, lambda: None, seek_meanwhile]
+    await bench.handler.handle(batch(LEADS, 0, [lead(1)]))
+    assert len(bench.tables.commits) == 3
+
+
+async def test_records_changed_meanwhile_are_read_and_merged_again(bench: Bench) -> None:
+    """Another worker's commits come between reading and committing, twice: the tables are exact all the same.
+
+    Only what was changed is read again.
+    """
+    other = Bench()
+    other.tables.data = bench.tables.data
+    await other.tables.open(DEFINITIONS)
+    quotes, deals = [quote(1), quote(2, occurred_at="2026-03-07T10:00:00Z")], [deal(1, lead_id="L0", account_id="A")]
+    leads = [lead(0), lead(1), lead(2, account_id="A")]
+    bench.tables.before_commit = [
+        lambda: other.processor.process(batch(QUOTES, 0, list(quotes))),
+        lambda: other.processor.process(batch(DEALS, 0, list(deals))),
+    ]
+    assert await bench.processor.process(batch(LEADS, 0, list(leads))) is None
+    assert [type(answer) for answer in bench.tables.answers] == [Conflict, Conflict, Committed]
+    assert bench.tables.reads == [{"lead:L0", "lead:L1", "lead:L2"}, {"lead:L0"}, {"lead:L0"}, {"account:A"}]
+    assert bench.tables.cells() == reference(lead_created=leads, quote_sent=quotes, deal_closed=deals)
+
+
+async def test_a_conflict_sends_no_letter_twice(bench: Bench) -> None:
+    """What was refused is in the dead-letter topic once, though the batch is merged again."""
+    other = Bench()
+    other.tables.data = bench.tables.data
+    await other.tables.open(DEFINITIONS)
+    bench.tables.before_commit = [lambda: other.processor.process(batch(LEADS, 0, [lead(0)]))]
+    values: list[bytes | None] = [quote(1), b"no json", quote(2, currency="XXX"), None]
+    assert await bench.processor.process(batch(QUOTES, 0, values)) is None
+    assert [type(answer) for answer in bench.tables.answers] == [Conflict, Committed]
+    assert [(letter.record.offset, letter.refused.reason) for letter in bench.letters.sent] == [
+        (1, Reason.NOT_JSON),
+        (3, Reason.NO_VALUE),
+        (2, Reason.NO_RATE),
+    ]
+    assert bench.tables.data.counters["processed|quote_sent"] == 1
+
+
+async def test_nothing_is_committed_before_its_letters_are_safe(bench: Bench) -> None:
+    """While the dead-letter topic cannot be written to, the offset stays; then letter and events are in, once."""
+    bench.letters.shut = 3
+    seen: list[int] = []
+    bench.tables.before_commit = [lambda: seen.append(len(bench.letters.sent))]
+    await bench.handler.handle(batch(LEADS, 0, [lead(1), b"no json"]))
+    assert seen == [1], "the letter came before the commit"
+    assert bench.letters.shut == 0
+    assert bench.offset("lead_created") == 2
+    assert bench.tables.data.counters["rejected|lead_created|not_json"] == 1
+
+
+async def test_a_batch_without_records_moves_the_offset(bench: Bench) -> None:
+    """Markers and aborted events are all there was: nothing else changes, and the lag comes to 0."""
+    assert await bench.processor.process(batch(LEADS, 0, [], after=7)) is None
+    assert bench.offset("lead_created") == 7
+    assert bench.tables.cells() == {}
+    assert bench.tables.data.counters["processed|lead_created"] == 0
+
+
+async def test_offsets_have_holes(bench: Bench) -> None:
+    """The batch is the range of positions, whatever the offsets of its records are."""
+    records = [record(LEADS, 3, lead(1)), record(LEADS, 9, lead(2))]
+    assert await bench.processor.process(Batch(LEADS, 0, 12, records, 0)) is None
+    assert bench.offset("lead_created") == 12
+    assert bench.tables.cells() == reference(lead_created=[lead(1), lead(2)])
+
+
+@pytest.fixture
+def small_accounts(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Have an account hold few deals and quotes."""
+    most = 3
+    monkeypatch.setattr("salesfx.fold.MAX_ENTITIES", most)
+    return most
+
+
+async def test_what_an_account_has_no_place_for_is_refused_and_all_else_counts(
+    bench: Bench, small_accounts: int
+) -> None:
+    """The batch is halved until the events are found that are one too many; each is refused once, none of the others."""
+    full = [deal(number, account_id="A") for number in range(8)]
+    others = [deal(number, account_id=f"B{number}") for number in range(8, 14)]
+    values: list[bytes | None] = []
+    for pair in zip(full, [*others, b"no json", None], strict=True):
+        values += pair
+    assert await bench.processor.process(batch(DEALS, 0, values)) is None
+    assert bench.offset("deal_closed") == len(values)
+    refused = [letter for letter in bench.letters.sent if letter.refused.reason is Reason.TOO_MANY_ENTITIES]
+    assert [letter.record.value for letter in refused] == full[small_accounts:]
+    assert bench.tables.cells() == reference(deal_closed=full[:small_accounts] + others)
+    counters = bench.tables.data.counters
+    assert counters["rejected|deal_closed|too_many_entities"] == len(full) - small_accounts
+    assert (counters["rejected|deal_closed|not_json"], counters["rejected|deal_closed|no_value"]) == (1, 1)
+    assert counters["processed|deal_closed"] == small_accounts + len(others)
+    assert len(bench.letters.sent) == len(full) - small_accounts + 2
+
+
+@pytest.mark.parametrize("lost", range(12))
+async def test_halving_that_is_cut_short_comes_to_the_same(
+    bench: Bench, small_accounts: int, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    """Whichever commit's answer is lost: by trying or reading again the tables and the counters come out the same."""
+    values = [deal(number, account_id="A") for number in range(8)]
+    commit, calls = MemoryTables.commit, iter(range(1000))
+
+    async def losing(tables: MemoryTables, parts: Commit) -> Answer:
+        answer = await commit(tables, parts)
+        if next(calls) == lost:
+            raise RedisAwayError("the answer was lost")
+        return answer
+
+    monkeypatch.setattr(MemoryTables, "commit", losing)
+    while (before := bench.offset("deal_closed")) < len(values):
+        await bench.handler.handle(batch(DEALS, before, list(values[before:]), epoch=bench.steering.epoch))
+    assert bench.tables.cells() == reference(deal_closed=values[:small_accounts])
+    assert bench.tables.data.counters["rejected|deal_closed|too_many_entities"] == len(values) - small_accounts
+    assert bench.tables.data.counters["processed|deal_closed"] == small_accounts
+
+
+async def test_other_definitions_end_the_worker(bench: Bench) -> None:
+    """A worker whose settings mean something else never adds to the tables; somebody has to look."""
+    bench.tables.data.fingerprint = "other"
+    with pytest.raises(Ended) as ended:
+        await bench.handler.handle(batch(LEADS, 0, [lead(1)]))
+    error = ended.value.args[0]
+    assert isinstance(error, DefinitionsChangedError)
+    assert "fingerprint other" in str(error)
+    assert bench.tables.cells() == {}
+
+
+async def test_a_defect_is_healed_once_at_one_place_and_then_ends_the_worker(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At another place it is another defect; at the same one the sentence names topic, partition and offsets."""
+
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError("broken")
+
+    monkeypatch.setattr(bench.tables, "load", broken)
+    for before in (0, 5, 0):
+        bench.steering.epoch = 0
+        await bench.handler.handle(batch(LEADS, before, [lead(1)]))
+    assert [why for _, why in bench.steering.again] == ["its batch failed"] * 3
+    bench.steering.epoch = 0
+    with pytest.raises(Ended) as ended:
+        await bench.handler.handle(batch(LEADS, 0, [lead(1), lead(2)]))
+    error = ended.value.args[0]
+    assert isinstance(error, SalesfxError)
+    assert "the events of x.lead_created[0] from offset 0 to 2 cannot be processed: ZeroDivisionError: broken" in str(
+        error
+    )
+    assert not bench.handler.is_busy(LEADS)
+
+
+async def test_an_agent_at_work_is_busy(bench: Bench) -> None:
+    """The watch must not take what waits behind a batch for lost."""
+    busy: list[bool] = []
+    bench.tables.before_commit = [lambda: busy.extend((bench.handler.is_busy(LEADS), bench.handler.is_busy(DEALS)))]
+    await bench.handler.handle(batch(LEADS, 0, [lead(1)]))
+    assert busy == [True, False]
+    assert not bench.handler.is_busy(LEADS)

@@ -68,7 +68,7 @@ def wrong_commands(setup: Setup) -> Iterator[str]:
         if not service["image"].startswith("salesfx:"):
             continue
         command, *arguments = service["command"]
-        known = main.commands.get(command)
+        known = main.get_command(click.Context(main), command)
         if known is None:
             yield f"{name}: there is no `salesfx {command}`"
             continue

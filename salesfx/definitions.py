@@ -5,12 +5,17 @@ which is only right where `old` was added under the same rules.
 """
 
 import hashlib
-from datetime import date
+from bisect import bisect_left
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
+from zoneinfo import ZoneInfo
 
 import msgspec
 
+_FIRST_MOMENT, _LAST_MOMENT = datetime(1999, 12, 30, tzinfo=UTC), datetime(2101, 1, 3, tzinfo=UTC)
+_QUARTER_HOUR = timedelta(minutes=15)
+_QUARTERS_OF_DAY = 96
 RULES_VERSION = 1
 """Goes up with every change of the code that changes what a set of events adds up to."""
 
@@ -46,6 +51,7 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             {
                 "rules_version": RULES_VERSION,
                 "timezone": self.timezone,
+                "timezone_rules": zone_digest(self.timezone),
                 "currency": self.currency,
                 "rates": [
                     {"currency": r.currency, "since": r.since, "per_euro": format(r.per_euro.normalize(), "f")}
@@ -65,6 +71,28 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return hashlib.sha256(self.canonical()).hexdigest()[:16]
 
 
+@lru_cache(maxsize=8)
+def zone_digest(timezone: str) -> str:
+    """Hash what a time zone's clocks show over the years that events may speak of.
+
+    The name is not enough: a new edition of the time zone database, or two machines with different ones, would move
+    events to another date under the same name.
+    """
+    zone = ZoneInfo(timezone)
+
+    def offset(quarter: int) -> float:
+        return (_FIRST_MOMENT + quarter * _QUARTER_HOUR).astimezone(zone).utcoffset().total_seconds()  # type: ignore[union-attr]
+
+    quarters = (_LAST_MOMENT - _FIRST_MOMENT) // _QUARTER_HOUR
+    changes = [(0, offset(0))]
+    for day in range(0, quarters, _QUARTERS_OF_DAY):
+        if offset(day + _QUARTERS_OF_DAY) != changes[-1][1]:
+            known = changes[-1][1]
+            place = bisect_left(range(day, day + _QUARTERS_OF_DAY), True, key=lambda quarter: offset(quarter) != known)
+            changes.append((day + place, offset(day + _QUARTERS_OF_DAY)))
+    return hashlib.sha256(repr(changes).encode()).hexdigest()[:16]
+
+
 def differences(stored: bytes, ours: bytes) -> list[str]:
     """Name, in words, what differs between two canonical definitions.
 
@@ -74,6 +102,9 @@ def differences(stored: bytes, ours: bytes) -> list[str]:
 
     """
     old, new = msgspec.json.decode(stored), msgspec.json.decode(ours)
+    zone = new["timezone"]
+    if old.pop("timezone_rules") != new.pop("timezone_rules") and old["timezone"] == zone:
+        return [f"the time zone database: on this machine {zone} has other rules than when the tables were made"]
     return [
         f"{name}: the tables were made with {_shown(old.get(name))}, now it is {_shown(new.get(name))}"
         for name in sorted(old.keys() | new.keys())

@@ -13,7 +13,7 @@ from salesfx.settings import Settings, masked_url
 from salesfx.tables import RedisTables, connect
 from salesfx.tables.away import redis_away
 from salesfx.tables.definitions_check import may_upgrade
-from salesfx.tables.layout import partition_field
+from salesfx.tables.layout import LOG_START, partition_field
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -86,8 +86,13 @@ async def _definitions(settings: Settings, tables: RedisTables) -> str:
 
 async def _log(kafka_log: KafkaLog, tables: RedisTables) -> str:
     found = await asyncio.to_thread(kafka_log.identity)
-    check_identity(await tables.stored_log_identity(), found)
-    return "the offsets belong to this Kafka and these topics"
+    stored = await tables.stored_log_identity()
+    check_identity(stored, found)
+    later = [
+        f"{name.removeprefix(LOG_START)} from {begin}" for name, begin in stored.items() if name.startswith(LOG_START)
+    ]
+    counted = f"; counted is only {', '.join(later)}, as --from-log-start said" if later else ""
+    return "the offsets belong to this Kafka and these topics" + counted
 
 
 async def _partitions(kafka_log: KafkaLog, tables: RedisTables) -> list[Finding]:

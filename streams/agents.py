@@ -9,9 +9,9 @@ import faust
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
-from salesfx.errors import SalesfxError
+from salesfx.errors import NeedsAttentionError, SalesfxError
 from streams.batch import Batch, Partition
-from streams.ending import WorkerError, end_process
+from streams.ending import end_process
 from streams.processor import Processor
 from streams.steering import OffsetSteering
 
@@ -69,7 +69,7 @@ class BatchHandler:
         if self._failed_at.get(batch.source) == batch.before:
             log.critical("the same batch failed twice", exc_info=error)
             end_process(
-                WorkerError(
+                NeedsAttentionError(
                     f"the events of {batch.source} from offset {batch.before} to {batch.after} cannot be processed: "
                     f"{type(error).__name__}: {error}. This is a defect of salesfx; nothing is lost, but nothing after "
                     "them counts until it is mended. Please report it with the traceback above."

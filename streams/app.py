@@ -1,12 +1,14 @@
 """The worker: a Faust app put together from its parts."""
 
 import asyncio
+import hashlib
 import logging
 import os
 import ssl
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import faust
 from faust.auth import SASLCredentials, SSLCredentials
@@ -21,7 +23,7 @@ from streams.agents import BatchHandler, declare_agents
 from streams.dead_letters import DeadLetters
 from streams.ending import end_process
 from streams.processor import Processor
-from streams.steering import OffsetSteering
+from streams.steering import OffsetSteering, start_at_log_start
 from streams.transport import BatchTransport
 from streams.watch import LOOK_SECONDS, Watch
 
@@ -34,8 +36,13 @@ SESSION_SECONDS, HEARTBEAT_SECONDS = 10.0, 3.0
 """A worker that was killed is replaced within the session timeout; Faust's 60 s leave a partition orphaned."""
 
 
-async def check_before_start(settings: Settings) -> None:
+async def check_before_start(settings: Settings, *, from_log_start: bool = False) -> None:
     """Create missing topics, and refuse a Kafka or a Redis that would lose what must not be lost.
+
+    Args:
+        settings: What is in force.
+        from_log_start: Where no offset is stored, begin where the log begins now, though events before that are gone.
+            It is acted on here only: a Redis that loses its data later must not be made again incomplete.
 
     Raises:
         SalesfxError: With what to do.
@@ -50,25 +57,21 @@ async def check_before_start(settings: Settings) -> None:
     try:
         await tables.check()
         await tables.open(settings.definitions)
+        if from_log_start:
+            await start_at_log_start(tables, await asyncio.to_thread(kafka_log.ranges))
     finally:
         await tables.close()
 
 
-def build_app(settings: Settings, *, from_log_start: bool = False) -> faust.App:
-    """Put the worker together.
-
-    Args:
-        settings: What is in force.
-        from_log_start: Count only what is there where a log begins later than at its first event.
-
-    """
+def build_app(settings: Settings) -> faust.App:
+    """Put the worker together."""
     topics = {settings.kafka_topic(topic): topic for topic in TOPICS}
     tables = RedisTables(connect(settings.redis), settings.namespace)
     kafka_log = KafkaLog(settings)
-    steering = OffsetSteering(tables, settings.definitions, kafka_log, topics, from_log_start=from_log_start)
+    steering = OffsetSteering(tables, settings.definitions, kafka_log, topics)
     letters = DeadLetters(settings)
 
-    app = faust.App(settings.group, **_faust_settings(settings))
+    app = faust.App(group_name(settings), **_faust_settings(settings))
     # Before the first agent: Faust makes its transport when one is declared.
     app.transport = BatchTransport(app.conf.broker, app, app.loop, steering=steering)
 
@@ -81,10 +84,13 @@ def build_app(settings: Settings, *, from_log_start: bool = False) -> faust.App:
     async def look() -> None:
         while not app.should_stop:
             await app.sleep(LOOK_SECONDS)
-            if app.rebalancing or app.should_stop:
-                continue
+            if app.should_stop:
+                break
             try:
-                await watch.look(app.consumer)
+                if app.rebalancing:
+                    watch.wait_for_rebalance()
+                else:
+                    await watch.look(app.consumer)
             except asyncio.CancelledError:
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever it is, going on would be unwatched
@@ -95,6 +101,17 @@ def build_app(settings: Settings, *, from_log_start: bool = False) -> faust.App:
         logging.getLogger("faust").setLevel(logging.WARNING)
 
     return app
+
+
+def group_name(settings: Settings) -> str:
+    """Name the consumer group of the workers that make one set of tables.
+
+    Workers of other tables must not share it: Kafka would split the partitions among both, and each set of tables would
+    get a part. No offsets lie in the group, so its name is free.
+    """
+    parts = urlsplit(settings.redis)
+    tables = f"{settings.topic_prefix} {parts.hostname}:{parts.port}{parts.path}"
+    return f"{settings.group}.{settings.namespace}.{hashlib.sha256(tables.encode()).hexdigest()[:8]}"
 
 
 def _faust_settings(settings: Settings) -> dict[str, Any]:

@@ -64,19 +64,27 @@ class DeadLetters:
         """Write letters and wait until Kafka has them; on a repeat the key is the same."""
         producer = await self._started()
         try:
-            for delivery in [await self._put(producer, letter) for letter in letters]:
-                await delivery
+            pending = [(letter, await self._put(producer, letter)) for letter in letters]
+            for letter, delivery in pending:
+                try:
+                    await delivery
+                except MessageSizeTooLargeError:  # the broker's bound is less than ours
+                    await (await self._put_truncated(producer, letter))
         except KafkaError:
             await self.close()  # an idempotent producer may not go on after some errors; the next try makes another
             raise
 
     async def _put(self, producer: AIOKafkaProducer, letter: DeadLetter) -> Any:
-        value, headers = letter.record.value, letter.headers
         try:
-            return await producer.send(self._topic, value, key=letter.origin, headers=headers)
+            return await producer.send(self._topic, letter.record.value, key=letter.origin, headers=letter.headers)
         except MessageSizeTooLargeError:
-            headers.append(("truncated", b"true"))
-            return await producer.send(self._topic, value[:KEPT_OF_TOO_LARGE], key=letter.origin, headers=headers)
+            return await self._put_truncated(producer, letter)
+
+    async def _put_truncated(self, producer: AIOKafkaProducer, letter: DeadLetter) -> Any:
+        headers = [*letter.headers, ("truncated", b"true")]
+        return await producer.send(
+            self._topic, letter.record.value[:KEPT_OF_TOO_LARGE], key=letter.origin, headers=headers
+        )
 
     async def _started(self) -> AIOKafkaProducer:
         if self._producer is None:

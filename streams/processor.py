@@ -97,15 +97,16 @@ class Processor:
 
     async def _settle(self, work: Work, topic: str) -> Elsewhere | None:
         records = _ReadRecords(self._tables)
-        sent = 0
+        sent: set[bytes] = set()
         while True:
             try:
                 outcome, letters = await self._folded(work, records)
             except AccountFullError as full:
                 return await self._settle_halves(work, topic, full)
-            if len(letters) > sent:
-                await self._letter_box.send(letters[sent:])
-                sent = len(letters)
+            unsent = [letter for letter in letters if letter.origin not in sent]
+            if unsent:
+                await self._letter_box.send(unsent)
+                sent.update(letter.origin for letter in unsent)
             answer = await self._tables.commit(self._commit(work, topic, records, outcome, letters))
             if not isinstance(answer, Conflict):
                 self._seconds_of[topic] = 0.0

@@ -8,15 +8,12 @@ from salesfx.definitions import Definitions
 from salesfx.errors import NeedsAttentionError
 from salesfx.kafka_log import KafkaLog, OtherLogError, check_identity
 from salesfx.tables import Tables
-from salesfx.tables.layout import partition_field
+from salesfx.tables.layout import LOG_START, partition_field
 from streams.batch import Batch, Partition
 from streams.ending import WorkerError, end_process
-from streams.transport import LogRange, Offsets
+from streams.transport import SEEK_SECONDS, LogRange, Offsets
 
 log = logging.getLogger("salesfx.worker")
-
-SEEK_SECONDS = 10.0
-"""Longest time for a seek; Faust would hang in it for ever, holding its partitions."""
 
 
 class OffsetSteering:
@@ -28,8 +25,6 @@ class OffsetSteering:
         definitions: Definitions,
         kafka_log: KafkaLog,
         topics: Mapping[str, str],
-        *,
-        from_log_start: bool = False,
     ) -> None:
         """Make one.
 
@@ -38,14 +33,12 @@ class OffsetSteering:
             definitions: Under which tables are made where Redis has lost everything.
             kafka_log: Tells the identity of the log.
             topics: Our names of the topics, by the names that they have in Kafka.
-            from_log_start: Begin where the log begins now, though events before it are gone.
 
         """
         self._tables = tables
         self._definitions = definitions
         self._kafka_log = kafka_log
         self._topics = topics
-        self._from_log_start = from_log_start
         self._epochs: dict[Partition, int] = {}
         self._wanted: set[Partition] = set()
 
@@ -127,13 +120,24 @@ class OffsetSteering:
         return partition_field(self._topics[partition.topic], partition.partition)
 
     async def _first_offset(self, partition: Partition, begin: int) -> int:
-        if begin > 0 and not self._from_log_start:
+        if begin > 0:
             raise NeedsAttentionError(
                 f"no offset is stored for {partition}, and its log begins at {begin}: the {begin} events before that "
                 "are gone from Kafka, so the tables cannot be complete. Put a backup of Redis back, or start with "
                 "--from-log-start to count only what is there."
             )
         return await self._tables.start_at(self._topics[partition.topic], partition.partition, begin)
+
+
+async def start_at_log_start(tables: Tables, ranges: Mapping[tuple[str, int], tuple[int, int]]) -> None:
+    """Store first offsets, and beside them that events before these are not in the tables."""
+    stored = await tables.offsets()
+    for (topic, partition), (begin, _) in ranges.items():
+        field = partition_field(topic, partition)
+        if field not in stored and begin > 0:
+            await tables.log_identity({f"{LOG_START}{field}": str(begin)})
+            await tables.start_at(topic, partition, begin)
+            log.warning("%s is counted from offset %d on: what was before is gone from Kafka", field, begin)
 
 
 def _out_of_log(partition: Partition, offset: int, begin: int, end: int) -> OtherLogError:

@@ -6,19 +6,30 @@ the consumer's own thread, and carries out every seek in the fetch loop, where n
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 from aiokafka.consumer.fetcher import OffsetResetStrategy
-from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    CorruptRecordException,
+    IllegalStateError,
+    OffsetOutOfRangeError,
+    UnsupportedCodecError,
+)
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import Message
 
-from salesfx.errors import NeedsAttentionError
+from salesfx.errors import NeedsAttentionError, SalesfxError
 from streams.batch import Batch, Partition
-from streams.ending import end_process
+from streams.ending import WorkerError, end_process
 
+log = logging.getLogger("salesfx.worker")
+
+SEEK_SECONDS = 10.0
+"""Longest time for a seek; Faust would hang in it for ever, holding its partitions."""
 _PAUSE_SECONDS = 0.05
 """Between looks for a partition that can be read."""
 LOG_RANGE_SECONDS = 8.0
@@ -63,11 +74,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         assignment = consumer._subscription.subscription.assignment
         if assignment is None or not assignment.active:
             return {}
-        before = {}
-        for partition in partitions:
-            state = assignment.state_value(partition)
-            if state is not None and state.has_valid_position:
-                before[partition] = state.position
+        before = _positions(assignment, partitions)
         if not before:  # aiokafka would take none for all
             await asyncio.sleep(_PAUSE_SECONDS)
             return {}
@@ -75,14 +82,19 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             records = await self._fetch_records(consumer, set(before), timeout=timeout, max_records=max_records)
         except OffsetOutOfRangeError as error:
             end_process(_out_of_range(error))
+        except (ConsumerStoppedError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            log.critical("reading failed", exc_info=error)
+            end_process(_unreadable(before, error))
         if not assignment.active:
             return {}
-        fetched = {}
-        for partition, start in before.items():
-            state = assignment.state_value(partition)
-            if state.has_valid_position and state.position != start:
-                fetched[partition] = (start, state.position, records.get(partition, []))
-        return fetched
+        after = _positions(assignment, before)
+        return {
+            partition: (start, after[partition], records.get(partition, []))
+            for partition, start in before.items()
+            if after.get(partition, start) != start
+        }
 
     async def fetch_batches(self, partitions: Collection[TP], timeout: float) -> dict[TP, tuple[int, int, list[Any]]]:
         """Fetch in the consumer's thread, so that positions and records belong together."""
@@ -99,8 +111,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             assignment = self._ensure_consumer()._subscription.subscription.assignment
             if assignment is None or not assignment.active:
                 return {}
-            states = {partition: assignment.state_value(partition) for partition in assignment.tps}
-            return {TP(*tp): state.position for tp, state in states.items() if state.has_valid_position}
+            return _positions(assignment, {TP(*tp) for tp in assignment.tps})
 
         result: dict[TP, int] = await self.call_thread(read)
         return result
@@ -157,7 +168,15 @@ class BatchConsumer(driver.Consumer):
         points = await self.steering.starting_points(list(partitions), self.log_range)
         seeks = {partitions[partition]: offset for partition, offset in points.items()}
         seeks = {tp: offset for tp, offset in seeks.items() if tp in self.assignment()}
-        await self.seek_wait(seeks)
+        try:
+            async with asyncio.timeout(SEEK_SECONDS):
+                await self.seek_wait(seeks)
+        except IllegalStateError:
+            return {}  # revoked meanwhile: another assignment is on its way
+        except Exception as error:  # noqa: BLE001 - Faust would hang in its recovery for ever
+            end_process(
+                WorkerError(f"the consumer could not be moved to the stored offsets: {type(error).__name__}: {error}")
+            )
         self._thread.reset_unknown_positions(allowed=False)
         return seeks
 
@@ -217,6 +236,22 @@ class BatchTransport(driver.Transport):
     def __init__(self, *arguments: Any, steering: Steering, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.steering = steering
+
+
+def _positions(assignment: Any, partitions: Collection[TP]) -> dict[TP, int]:
+    """Read the positions of those partitions that have one."""
+    states = {partition: assignment.state_value(partition) for partition in partitions}
+    return {partition: state.position for partition, state in states.items() if state and state.has_valid_position}
+
+
+def _unreadable(positions: Mapping[TP, int], error: Exception) -> SalesfxError:
+    where = ", ".join(f"{tp.topic}[{tp.partition}] from {position}" for tp, position in sorted(positions.items()))
+    if not isinstance(error, UnsupportedCodecError | CorruptRecordException | ValueError):
+        return WorkerError(f"reading failed with {type(error).__name__}: {error}; at {where}")
+    return NeedsAttentionError(
+        f"there are records that Kafka's client cannot read: {type(error).__name__}: {error}. They lie in one of: {where}. Nothing is "
+        "lost, but nothing after them counts. See with kafka-dump-log.sh or kafka-console-consumer.sh which record it is."
+    )
 
 
 def _out_of_range(error: OffsetOutOfRangeError) -> NeedsAttentionError:

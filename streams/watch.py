@@ -20,6 +20,7 @@ from streams.transport import Offsets
 log = logging.getLogger("salesfx.worker")
 
 LOOK_SECONDS = 3.0
+_LOOK_TIMEOUT_SECONDS = 15.0
 CHECK_SECONDS = 60.0
 """How often policies and identities, which change by hand only, are looked at."""
 
@@ -67,6 +68,22 @@ class Watch:
         """When each partition last made progress, or had nothing to do."""
         self._checked_at = time.monotonic()
         self._trouble: str | None = None
+        self._rebalancing_since: float | None = None
+
+    def wait_for_rebalance(self) -> None:
+        """Note that partitions are being distributed, so that there is nothing to look at.
+
+        Raises:
+            WorkerError: It takes so long that it must have hung.
+
+        """
+        now = time.monotonic()
+        self._rebalancing_since = self._rebalancing_since or now
+        if now - self._rebalancing_since > 2 * self._watchdog_seconds:
+            raise WorkerError(
+                f"the partitions have been about to be distributed for {now - self._rebalancing_since:.0f} s. The worker "
+                "ends, so that a new one can start afresh."
+            )
 
     async def look(self, consumer: Consumer) -> None:
         """Look once.
@@ -75,8 +92,10 @@ class Watch:
             SalesfxError: The worker must not go on.
 
         """
+        self._rebalancing_since = None
         try:
-            await self._look_at_offsets(consumer)
+            async with asyncio.timeout(_LOOK_TIMEOUT_SECONDS):
+                await self._look_at_offsets(consumer)
             if time.monotonic() - self._checked_at >= CHECK_SECONDS:
                 await self._check()
         except (TimeoutError, RedisError, KafkaError, KafkaAwayError, OSError) as error:
@@ -88,8 +107,7 @@ class Watch:
         positions = await consumer.positions()
         now = time.monotonic()
         self._moved_at = {partition: self._moved_at.get(partition, now) for partition in positions}
-        async with asyncio.timeout(5):
-            by_field = await self._tables.offsets()
+        by_field = await self._tables.offsets()
         stored = {p: by_field.get(partition_field(self._topics[p.topic], p.partition)) for p in positions}
         self._reread_lost(positions, stored)
         _, ends = await consumer.log_range(list(positions))

@@ -51,7 +51,7 @@ class LocalServer(ABC):
         self._progress = progress
         self._launched = launched
         self._child: Child | None = None
-        self._log_start = 0  # where the lines of this run begin, in bytes
+        self.put_aside = 0  # where the lines of this run begin, in bytes
 
     @abstractmethod
     def _command(self) -> list[str]:
@@ -87,7 +87,7 @@ class LocalServer(ABC):
         if self.pid is not None:
             return
         command = self._command()
-        self._log_start = _log_start(self.log)
+        self.put_aside = put_aside(self.log)
         try:
             self._child = Child(command, log=self.log, folder=self.folder)
         except OSError as error:
@@ -153,7 +153,7 @@ class LocalServer(ABC):
     def _died(self, what: str) -> str:
         code = self._child.returncode if self._child is not None else None
         status = "" if code is None else f" with status {code}" if code >= 0 else f" by {signal.Signals(-code).name}"
-        lines = "".join(f"\n  {line}" for line in _last_lines(self.log, self._log_start))
+        lines = "".join(f"\n  {line}" for line in _last_lines(self.log, self.put_aside))
         return f"The local {self.name} {what}{status}. The end of {self.log}:{lines or ' (it is empty)'}"
 
 
@@ -166,7 +166,7 @@ def _last_lines(log: Path, start: int) -> list[str]:
         return []
 
 
-def _log_start(log: Path) -> int:
+def put_aside(log: Path) -> int:
     """Put a log aside that has grown large; return its size in bytes."""
     size = log.stat().st_size if log.exists() else 0
     if size <= _LOG_KEPT:

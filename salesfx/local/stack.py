@@ -17,12 +17,13 @@ import msgspec
 
 from salesfx.errors import NeedsAttentionError, SalesfxError
 from salesfx.local.process import Child
+from salesfx.local.server import put_aside
 from salesfx.local.servers import LocalServers
 from salesfx.settings import Settings
 
 READY_SECONDS = 60.0
 _RESTART_SECONDS = 1.0
-_MANY_RESTARTS, _MANY_RESTARTS_SECONDS = 10, 60.0
+_MANY_RESTARTS, _MANY_RESTARTS_SECONDS = 12, 300.0
 _STOP_SECONDS = 10.0
 LOOPBACK = "127.0.0.1"
 _SENTENCE = re.compile(r"salesfx(?: \w+)?: (.*)")
@@ -186,6 +187,7 @@ class _Process:
 
     def start(self) -> None:
         self._starts.append(time.monotonic())
+        put_aside(self._log)
         self._log_start = self._log.stat().st_size if self._log.exists() else 0
         command = [sys.executable, "-m", "salesfx", self._name]
         self._child = Child(command, log=self._log, folder=Path.cwd(), environ=self._environ)

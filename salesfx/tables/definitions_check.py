@@ -26,3 +26,11 @@ def definitions_changed(stored: bytes, ours: Definitions) -> DefinitionsChangedE
         "mixed. Put the settings back, or set `namespace` to a new name: its tables are then made from Kafka's log from "
         "the beginning, beside the old ones."
     )
+
+
+def definitions_lost(key: str) -> DefinitionsChangedError:
+    """Say that there are tables of which nobody knows what they mean."""
+    return DefinitionsChangedError(
+        f"the key {key}, which says what the tables mean, is gone, but the tables are there. Put it back from a backup, or "
+        "set `namespace` to a new name: its tables are then made from Kafka's log from the beginning."
+    )

@@ -24,6 +24,8 @@ from salesfx.kpi import Cells
 FIRST_GENERATION = "1"
 VERSION_BYTES = 8
 """In front of every record: random for each commit attempt, since a counter is fooled after a failover."""
+LOG_START = "log_start:"
+"""In the log hash, before a partition's field: the offset from which it is counted, where events before it were gone."""
 MONTH, DAYS, HOURS = "month:", "days:", "hours:"
 
 

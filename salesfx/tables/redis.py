@@ -12,7 +12,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import WatchError
 
 from salesfx.definitions import Definitions
-from salesfx.tables.definitions_check import may_upgrade
+from salesfx.tables.definitions_check import definitions_lost, may_upgrade
 from salesfx.tables.layout import (
     FIRST_GENERATION,
     VERSION_BYTES,
@@ -72,8 +72,9 @@ class RedisTables:
 
     async def open(self, definitions: Definitions) -> None:
         """Make the tables ready for commits under these definitions, creating them where there are none."""
-        await self._redis.setnx(self._current, FIRST_GENERATION)
-        self._layout = Layout(self._namespace, (await self._redis.get(self._current) or b"").decode())
+        while (generation := await self._redis.get(self._current)) is None:
+            await self._redis.setnx(self._current, FIRST_GENERATION)
+        self._layout = Layout(self._namespace, generation.decode())
         meta = self._layout.meta
         for attempt in range(1, _ATTEMPTS + 1):
             async with self._redis.pipeline(transaction=True) as pipe:
@@ -81,6 +82,8 @@ class RedisTables:
                 stored = await pipe.hget(meta, "definitions")
                 if stored is not None and not may_upgrade(stored, definitions):
                     break
+                if stored is None and await pipe.exists(self._layout.offsets):
+                    raise definitions_lost(meta)
                 pipe.multi()
                 pipe.hset(
                     meta,

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from salesfx import definitions as module
-from salesfx.definitions import Definitions, Rate, differences, only_adds_rates
+from salesfx.definitions import Definitions, Rate, differences, only_adds_rates, zone_digest
 
 
 def rate(currency: str = "USD", per_euro: str = "1.1", since: str = "2026-01-01") -> Rate:
@@ -32,7 +32,7 @@ OTHER: dict[str, Any] = {
 def test_every_field_is_part_of_the_fingerprint() -> None:
     """A field of Definitions decides numbers, so each is in the JSON; one that is added has to be added there too."""
     fields = {field.name for field in msgspec.structs.fields(Definitions)}
-    assert set(json.loads(Definitions().canonical())) == fields | {"rules_version"}
+    assert set(json.loads(Definitions().canonical())) == fields | {"rules_version", "timezone_rules"}
     assert set(OTHER) == fields, "give the new field another value here"
 
 
@@ -92,7 +92,26 @@ def test_the_fingerprint_does_not_change_with_how_a_thing_is_written(one: Defini
 
 def test_the_fingerprint_of_the_defaults() -> None:
     """It is kept beside everybody's tables: a change of it asks all of them for a rebuild, so it is never by accident."""
-    assert Definitions().fingerprint == "3caef31a33142782"
+    # In a zone that no parliament changes.
+    assert Definitions(timezone="UTC").fingerprint == "9839bf7aa0ce2a5f"
+
+
+def test_other_rules_of_the_same_time_zone_are_other_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new edition of the time zone database moves dates under the same name, so it is refused with a sentence."""
+    before = Definitions()
+    stored, fingerprint = before.canonical(), before.fingerprint
+    monkeypatch.setattr("salesfx.definitions.zone_digest", lambda _timezone: "another")
+    after = Definitions()
+    assert after.fingerprint != fingerprint
+    (sentence,) = differences(stored, after.canonical())
+    assert "time zone database" in sentence
+    assert "Europe/Sofia" in sentence
+
+
+def test_a_zone_is_known_by_what_its_clocks_show() -> None:
+    """Not by its name: an alias has the same digest, a neighbour has not."""
+    assert zone_digest("Europe/Kyiv") == zone_digest("Europe/Kiev")
+    assert len({zone_digest(zone) for zone in ("UTC", "Europe/Sofia", "Europe/Vienna", "Asia/Kolkata")}) == 4
 
 
 def test_equal_definitions_have_no_differences() -> None:

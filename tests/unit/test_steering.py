@@ -14,7 +14,7 @@ from salesfx.kafka_log import KafkaAwayError
 from salesfx.tables import MemoryTables
 from streams import steering as module
 from streams.batch import Batch, Partition
-from streams.steering import OffsetSteering
+from streams.steering import OffsetSteering, start_at_log_start
 from streams.transport import Offsets
 
 TOPICS = {"x.lead_created": "lead_created", "x.deal_closed": "deal_closed"}
@@ -71,11 +71,9 @@ async def tables() -> MemoryTables:
     return made
 
 
-def steers(
-    tables: Any, log: Log, definitions: Definitions | None = None, *, from_log_start: bool = False
-) -> OffsetSteering:
+def steers(tables: Any, log: Log, definitions: Definitions | None = None) -> OffsetSteering:
     """Make a steering over fakes."""
-    return OffsetSteering(tables, definitions or Definitions(), log, TOPICS, from_log_start=from_log_start)  # type: ignore[arg-type]
+    return OffsetSteering(tables, definitions or Definitions(), log, TOPICS)  # type: ignore[arg-type]
 
 
 async def test_the_stored_offsets_are_where_partitions_are_read_from(tables: MemoryTables, log: Log) -> None:
@@ -97,7 +95,7 @@ async def test_a_worker_that_finds_empty_tables_makes_them_under_its_definitions
 
 @pytest.mark.parametrize("begin", [1, 60])
 async def test_a_log_without_its_beginning_asks_for_a_decision(tables: MemoryTables, log: Log, begin: int) -> None:
-    """Nothing is stored for the partition then, and with --from-log-start the log's beginning is."""
+    """Nothing is stored for the partition then; --from-log-start stores the log's beginning, and that it did."""
     log.begins[B] = begin
     with pytest.raises(
         Ended, match=rf"no offset is stored for x.lead_created\[1\], and its log begins at {begin}: .*--from-log-start"
@@ -105,8 +103,10 @@ async def test_a_log_without_its_beginning_asks_for_a_decision(tables: MemoryTab
         await steers(tables, log).starting_points([B], log.range)
     assert ended.value.status == 2
     assert tables.data.offsets == {}
-    assert await steers(tables, log, from_log_start=True).starting_points([B], log.range) == {B: begin}
+    await start_at_log_start(tables, {("lead_created", 1): (begin, 100)})
+    assert await steers(tables, log).starting_points([B], log.range) == {B: begin}
     assert tables.data.offsets == {"lead_created:1": begin}
+    assert tables.data.log["log_start:lead_created:1"] == str(begin)
 
 
 @pytest.mark.parametrize(
@@ -116,10 +116,10 @@ async def test_a_log_without_its_beginning_asks_for_a_decision(tables: MemoryTab
 async def test_no_seek_leaves_the_log(
     tables: MemoryTables, log: Log, stored: int, sentence: str, at_assignment: bool
 ) -> None:
-    """Neither at an assignment nor at any other seek; --from-log-start does not change it."""
+    """Neither at an assignment nor at any other seek."""
     log.begins[A], log.ends[A] = 10, 90
     tables.data.offsets = {"lead_created:0": stored}
-    steering = steers(tables, log, from_log_start=True)
+    steering = steers(tables, log)
     steering.read_again(A, "for the test")
     seek = steering.starting_points if at_assignment else steering.pending_seeks
     with pytest.raises(Ended, match=rf"the stored offset of x.lead_created\[0\] {sentence}") as ended:

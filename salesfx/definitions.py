@@ -103,7 +103,7 @@ def differences(stored: bytes, ours: bytes) -> list[str]:
     """
     old, new = msgspec.json.decode(stored), msgspec.json.decode(ours)
     zone = new["timezone"]
-    if old.pop("timezone_rules") != new.pop("timezone_rules") and old["timezone"] == zone:
+    if old.pop("timezone_rules", None) != new.pop("timezone_rules", None) and old["timezone"] == zone:
         return [f"the time zone database: on this machine {zone} has other rules than when the tables were made"]
     return [
         f"{name}: the tables were made with {_shown(old.get(name))}, now it is {_shown(new.get(name))}"

@@ -3,10 +3,7 @@
 import asyncio
 import hashlib
 import logging
-import os
 import ssl
-import tempfile
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,7 +21,7 @@ from streams.dead_letters import DeadLetters
 from streams.ending import end_process
 from streams.processor import Processor
 from streams.steering import OffsetSteering, start_at_log_start
-from streams.transport import BatchTransport
+from streams.transport import BatchApp, BatchTransport
 from streams.watch import LOOK_SECONDS, Watch
 
 log = logging.getLogger("salesfx.worker")
@@ -71,7 +68,7 @@ def build_app(settings: Settings) -> faust.App:
     steering = OffsetSteering(tables, settings.definitions, kafka_log, topics)
     letters = DeadLetters(settings)
 
-    app = faust.App(group_name(settings), **_faust_settings(settings))
+    app = BatchApp(group_name(settings), **_faust_settings(settings))
     # Before the first agent: Faust makes its transport when one is declared.
     app.transport = BatchTransport(app.conf.broker, app, app.loop, steering=steering)
 
@@ -132,7 +129,6 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
         "stream_buffer_maxsize": 2,  # it counts batches
         "web_enabled": False,  # it would listen on every address
         "store": "memory://",
-        "datadir": str(Path(tempfile.gettempdir()) / f"salesfx-faust-{os.getuid()}"),  # nothing is kept there
         "key_serializer": "raw",
         "value_serializer": "raw",
     }

@@ -4,9 +4,12 @@ import asyncio
 import logging
 from collections.abc import Collection, Mapping
 
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
+
 from salesfx.definitions import Definitions
 from salesfx.errors import NeedsAttentionError
-from salesfx.kafka_log import KafkaLog, OtherLogError, check_identity
+from salesfx.kafka_log import KafkaAwayError, KafkaLog, OtherLogError, check_identity
 from salesfx.tables import Tables
 from salesfx.tables.layout import LOG_START, partition_field
 from streams.batch import Batch, Partition
@@ -74,15 +77,22 @@ class OffsetSteering:
         return await self._resolved_in_time(wanted, log_range) if wanted else {}
 
     async def _resolved_in_time(self, partitions: Collection[Partition], log_range: LogRange) -> Offsets:
+        trouble: BaseException | None = None
         try:
             async with asyncio.timeout(SEEK_SECONDS):
-                return await self._resolve(partitions, log_range)
+                while True:
+                    try:
+                        return await self._resolve(partitions, log_range)
+                    except (RedisError, KafkaError, KafkaAwayError, OSError) as error:
+                        trouble = error  # a server that is being restarted is no reason to end
+                        await asyncio.sleep(_PAUSE_SECONDS)
         except TimeoutError:
             names = ", ".join(map(str, sorted(partitions)))
+            why = f" ({type(trouble).__name__}: {trouble})" if trouble else ""
             end_process(
                 WorkerError(
-                    f"Redis or Kafka gave no answer within {SEEK_SECONDS:.0f} s when the stored offsets of {names} were "
-                    "asked for. The worker ends, so that another can take these partitions over; start it again when "
+                    f"Redis or Kafka gave no answer within {SEEK_SECONDS:.0f} s{why} when the stored offsets of {names} "
+                    "were asked for. The worker ends, so that another can take these partitions over; start it again when "
                     "they answer."
                 )
             )

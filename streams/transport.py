@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
 
+import faust
 from aiokafka.consumer.fetcher import OffsetResetStrategy
 from aiokafka.errors import (
     ConsumerStoppedError,
@@ -226,6 +227,13 @@ class BatchConsumer(driver.Consumer):
             tp,
             generation_id=self.app.consumer_generation_id,
         )
+
+
+class BatchApp(faust.App):
+    """An app that keeps nothing on disk."""
+
+    def _create_directories(self) -> None:
+        """Make none: Faust's are for the tables that we do not use."""
 
 
 class BatchTransport(driver.Transport):

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaError
 from redis.exceptions import ConnectionError as RedisAwayError
 
 from salesfx.definitions import Definitions
@@ -188,18 +189,49 @@ async def test_a_seek_that_hangs_ends_the_process(
     assert ended.value.status == 1
 
 
-@pytest.mark.parametrize(
-    "error", [RedisAwayError("gone"), KafkaAwayError("gone"), ValueError("gone"), SystemExit("gone")]
-)
+AWAY = [RedisAwayError("gone"), KafkaAwayError("gone"), KafkaError("gone"), OSError("gone")]
+
+
+def fails(tables: MemoryTables, monkeypatch: pytest.MonkeyPatch, error: BaseException, *, times: int) -> None:
+    """Have the question for the stored offsets fail that often."""
+    offsets, left = tables.offsets, iter(range(times))
+
+    async def fail() -> dict[str, int]:
+        if next(left, None) is not None:
+            raise error
+        return await offsets()
+
+    monkeypatch.setattr(tables, "offsets", fail)
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0)
+
+
+@pytest.mark.parametrize("error", AWAY)
+async def test_a_server_that_is_away_for_a_moment_is_asked_again(
+    tables: MemoryTables, log: Log, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A Redis or a Kafka that is being restarted does not cost the worker."""
+    fails(tables, monkeypatch, error, times=3)
+    assert await steers(tables, log).starting_points([A], log.range) == {A: 0}
+
+
+@pytest.mark.parametrize("error", AWAY)
+async def test_a_server_that_stays_away_ends_the_process(
+    tables: MemoryTables, log: Log, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """With what it said last."""
+    fails(tables, monkeypatch, error, times=1_000_000)
+    monkeypatch.setattr(module, "SEEK_SECONDS", 0.1)
+    with pytest.raises(Ended, match=rf"gave no answer .*{type(error).__name__}: .*gone.* x.lead_created\[0\]") as ended:
+        await steers(tables, log).starting_points([A], log.range)
+    assert ended.value.status == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("gone"), SystemExit("gone"), AssertionError("gone")])
 async def test_a_seek_that_fails_ends_the_process(
     tables: MemoryTables, log: Log, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     """Whatever it fails with: Faust would only log it, and the worker would go on from anywhere."""
-
-    async def fail() -> dict[str, int]:
-        raise error
-
-    monkeypatch.setattr(tables, "offsets", fail)
+    fails(tables, monkeypatch, error, times=1)
     with pytest.raises(Ended, match="gone"):
         await steers(tables, log).starting_points([A], log.range)
 

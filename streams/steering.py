@@ -18,6 +18,9 @@ from streams.transport import SEEK_SECONDS, LogRange, Offsets
 
 log = logging.getLogger("salesfx.worker")
 
+_PAUSE_SECONDS = 0.1
+"""Between tries while Redis or Kafka is away."""
+
 
 class OffsetSteering:
     """Steers the consumer by the offsets that are stored beside the tables."""

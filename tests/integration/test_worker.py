@@ -22,6 +22,7 @@ from salesfx.events import MAX_MESSAGE, TOPICS
 from salesfx.kpi import Cells
 from salesfx.local import LocalServers
 from salesfx.refusal import Reason
+from streams.app import group_name
 from tests.worker_process import READ_AGAIN, Message, Place, Site, WorkerProcess, eventually, expected, simulated
 
 OWN_ID = {"lead_created": "lead_id", "quote_sent": "quote_id", "deal_closed": "deal_id"}
@@ -534,7 +535,7 @@ async def offsets_of_group(site: Site) -> dict[Any, Any]:
 
     def ask() -> dict[Any, Any]:
         with site.admin() as admin:
-            found: dict[Any, Any] = admin.list_group_offsets([site.settings.group])
+            found: dict[Any, Any] = admin.list_group_offsets([group_name(site.settings)])
             return {partition: at for offsets in found.values() for partition, at in offsets.items()}
 
     return await asyncio.to_thread(ask)

@@ -268,7 +268,7 @@ async def test_a_defect_that_stays_ends_the_worker_and_names_the_place(site: Sit
     events = simulated(10, 1000)
     await site.publish([event._replace(partition=2) for event in events])
     with site.worker(patch=FAILS_AT_100) as worker:
-        assert await worker.ended() == RESTART
+        assert await worker.ended() == ATTENTION
         place = re.escape(f"the events of {site.topic('lead_created')}[2]")
         found = re.search(place + r" from offset (\d+) to (\d+) cannot be processed", worker.sentence)
         assert found is not None

@@ -13,6 +13,7 @@ from salesfx.definitions import Definitions
 from salesfx.errors import SalesfxError
 from salesfx.kafka_log import KafkaAwayError
 from salesfx.tables import MemoryTables
+from salesfx.tables.layout import LOG_START
 from streams import steering as module
 from streams.batch import Batch, Partition
 from streams.steering import OffsetSteering, start_at_log_start
@@ -96,18 +97,26 @@ async def test_a_worker_that_finds_empty_tables_makes_them_under_its_definitions
 
 @pytest.mark.parametrize("begin", [1, 60])
 async def test_a_log_without_its_beginning_asks_for_a_decision(tables: MemoryTables, log: Log, begin: int) -> None:
-    """Nothing is stored for the partition then; --from-log-start stores the log's beginning, and that it did."""
+    """Nothing is stored for the partition then; with --from-log-start the log's beginning is, and that it was so."""
     log.begins[B] = begin
-    with pytest.raises(
-        Ended, match=rf"no offset is stored for x.lead_created\[1\], and its log begins at {begin}: .*--from-log-start"
-    ) as ended:
-        await steers(tables, log).starting_points([B], log.range)
+    sentence = rf"no offset is stored for x.lead_created\[1\], and its log begins at {begin}: .*--from-log-start"
+    with pytest.raises(Ended, match=sentence) as ended:
+        await steers(tables, log).starting_points([A, B], log.range)
     assert ended.value.status == 2
-    assert tables.data.offsets == {}
-    await start_at_log_start(tables, {("lead_created", 1): (begin, 100)})
-    assert await steers(tables, log).starting_points([B], log.range) == {B: begin}
-    assert tables.data.offsets == {"lead_created:1": begin}
-    assert tables.data.log["log_start:lead_created:1"] == str(begin)
+    assert "lead_created:1" not in tables.data.offsets
+    await start_at_log_start(tables, {("lead_created", 0): (0, 100), ("lead_created", 1): (begin, 100)})
+    assert await steers(tables, log).starting_points([A, B], log.range) == {A: 0, B: begin}
+    assert tables.data.offsets == {"lead_created:0": 0, "lead_created:1": begin}
+    assert tables.data.log[f"{LOG_START}lead_created:1"] == str(begin)
+    assert f"{LOG_START}lead_created:0" not in tables.data.log
+
+
+async def test_a_stored_offset_is_kept_by_from_log_start(tables: MemoryTables) -> None:
+    """The option may stay in a service's command line: it decides only where nothing is stored."""
+    tables.data.offsets = {"lead_created:1": 70}
+    await start_at_log_start(tables, {("lead_created", 1): (60, 100)})
+    assert tables.data.offsets == {"lead_created:1": 70}
+    assert tables.data.log == {}
 
 
 @pytest.mark.parametrize(

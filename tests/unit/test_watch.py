@@ -189,3 +189,16 @@ async def test_what_changes_by_hand_is_looked_at_every_minute(world: World) -> N
     world.unfit = LogUnfitError("it forgets")
     with pytest.raises(NeedsAttentionError, match="it forgets"):
         await world.look(later=1)
+
+
+async def test_a_rebalance_that_does_not_end_ends_the_worker(world: World) -> None:
+    """After twice the watchdog's time; one that ends in time is forgotten."""
+    for _ in range(3):
+        world.watch.wait_for_rebalance()
+        world.now += 2 * WATCHDOG
+        world.watch.wait_for_rebalance()
+        await world.look()
+    world.watch.wait_for_rebalance()
+    world.now += 2 * WATCHDOG + 1
+    with pytest.raises(WorkerError, match="about to be distributed for 121 s"):
+        world.watch.wait_for_rebalance()

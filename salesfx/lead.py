@@ -24,10 +24,6 @@ class LeadFacts(msgspec.Struct, array_like=True, frozen=True, gc=False):
     salesperson: str | None
     account_id: str | None
 
-    def fields(self) -> dict[str, Any]:
-        """Give the fields as they stand in an event."""
-        return {"source": self.source, "salesperson": self.salesperson, "account_id": self.account_id}
-
 
 class QuoteFacts(msgspec.Struct, array_like=True, gc=False):
     """What a quote_sent says, normalised."""
@@ -43,19 +39,6 @@ class QuoteFacts(msgspec.Struct, array_like=True, gc=False):
     expected_close_on: int | None
     hundredths: int = 0
     """The amount in the reporting currency, set when the event is merged."""
-
-    def fields(self) -> dict[str, Any]:
-        """Give the fields as they stand in an event."""
-        return {
-            "lead_id": self.lead_id,
-            "account_id": self.account_id,
-            "salesperson": self.salesperson,
-            "amount": self.amount,
-            "currency": self.currency,
-            "need": self.need,
-            "recipient_count": self.recipient_count,
-            "expected_close_on": None if self.expected_close_on is None else iso_day(self.expected_close_on),
-        }
 
 
 class DealFacts(msgspec.Struct, array_like=True, gc=False):
@@ -73,20 +56,6 @@ class DealFacts(msgspec.Struct, array_like=True, gc=False):
     category: str | None
     hundredths: int = 0
     """The amount in the reporting currency, set when the event is merged."""
-
-    def fields(self) -> dict[str, Any]:
-        """Give the fields as they stand in an event."""
-        return {
-            "lead_id": self.lead_id,
-            "account_id": self.account_id,
-            "salesperson": self.salesperson,
-            "quote_id": self.quote_id,
-            "outcome": self.outcome,
-            "amount": self.amount,
-            "currency": self.currency,
-            "contract_ends_on": None if self.contract_ends_on is None else iso_day(self.contract_ends_on),
-            "category": self.category,
-        }
 
 
 Facts = LeadFacts | QuoteFacts | DealFacts
@@ -139,7 +108,7 @@ def canonical(entity: str, key: str, version: Standing, facts: Facts | None) -> 
         facts: Its content, None for a retraction.
 
     """
-    fields: dict[str, Any] = {} if facts is None else facts.fields()
+    fields = {} if facts is None else _fields(facts)
     fields |= {
         entity: key,
         "event_id": version.event_id,
@@ -150,3 +119,17 @@ def canonical(entity: str, key: str, version: Standing, facts: Facts | None) -> 
     }
     present = {name: value for name, value in fields.items() if value is not None}
     return msgspec.json.encode(present, order="sorted")
+
+
+def _fields(facts: Facts) -> dict[str, Any]:
+    """Give the content's fields as they stand in an event; occurred_at is the version's, hundredths is ours."""
+    fields = {
+        name: getattr(facts, name) for name in facts.__struct_fields__ if name not in {"occurred_at", "hundredths"}
+    }
+    for name, value in fields.items():
+        if name in _DAYS and value is not None:
+            fields[name] = iso_day(value)
+    return fields
+
+
+_DAYS = ("expected_close_on", "contract_ends_on")

@@ -159,6 +159,8 @@ class StackProcess:
                 body: bytes = answer.read()
         except urllib.error.HTTPError as error:
             pytest.fail(f"{path} answered {error.code}: {error.read().decode()}")
+        except OSError as error:
+            pytest.fail(f"{path} is not answered (the exit status is {self.process.poll()}): {error}")
         return body.decode()
 
     def month(self, month: str) -> dict[str, Any]:

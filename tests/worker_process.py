@@ -177,10 +177,14 @@ class Site:
         """Create the topics, as the worker would."""
         await asyncio.to_thread(self._log.ensure_topics)
 
-    async def publish(self, messages: Iterable[Message]) -> list[Place]:
+    async def publish(self, messages: Iterable[Message], compression: str | None = None) -> list[Place]:
         """Publish, and tell where each message lies."""
         producer = AIOKafkaProducer(
-            bootstrap_servers=self.settings.kafka, acks="all", linger_ms=5, max_request_size=2 * 1024 * 1024
+            bootstrap_servers=self.settings.kafka,
+            acks="all",
+            linger_ms=5,
+            max_request_size=2 * 1024 * 1024,
+            compression_type=compression,
         )
         await producer.start()
         try:

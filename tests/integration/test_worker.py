@@ -472,6 +472,21 @@ async def test_a_worker_that_is_told_to_stop_loses_nothing(kafka: str, redis_url
         assert worker.times(READ_AGAIN) == 0
 
 
+async def test_two_sets_of_tables_of_one_log_are_each_whole(kafka: str, redis_url: str, namespace: str) -> None:
+    """Workers of two namespaces with one `group` get all events each; however these are compressed."""
+    site = Site(kafka, redis_url, namespace)
+    other = Site(kafka, redis_url, namespace, SALESFX_NAMESPACE=f"{namespace}-2")
+    await site.make_topics()
+    events = simulated(14, 1000)
+    with site.worker() as worker, other.worker() as its_worker:
+        await both_read(worker, its_worker)
+        for number, codec in enumerate(("gzip", "snappy", "lz4", "zstd")):
+            await site.publish(events[250 * number : 250 * (number + 1)], codec)
+        await site.caught_up(worker, its_worker)
+        await other.caught_up(worker, its_worker)
+    assert await site.cells() == await other.cells() == expected(events)
+
+
 async def test_a_defect_that_passes_is_healed(kafka: str, redis_url: str, namespace: str) -> None:
     """An exception that comes once, in the middle of the work, has the batch read again; nothing is lost or doubled."""
     site = Site(kafka, redis_url, namespace)

@@ -969,7 +969,9 @@ def test_every_key_is_documented() -> None:
     """docs/redis-layout.md names every key of the layout and every kind of record, as they stand in Redis."""
     text = DOCUMENT.read_text(encoding="utf-8")
     layout = Layout("salesfx", "1")
-    keys = [key for name, key in vars(layout).items() if not name.startswith("_") and name not in {"generation", "prefix"}]
+    keys = [
+        key for name, key in vars(layout).items() if not name.startswith("_") and name not in {"generation", "prefix"}
+    ]
     keys += [current_key("salesfx"), *(layout.table(kind + "2026-10") for kind in (MONTH, DAYS, HOURS))]
     keys += [layout.record(kind + "ID") for kind in (LEAD, QUOTE, DEAL, ACCOUNT, QUOTE_STAND_IN, DEAL_STAND_IN)]
     assert len(keys) == 16

@@ -18,7 +18,7 @@ import pytest
 import redis
 from aiokafka import AIOKafkaProducer
 
-from salesfx.events import MAX_MESSAGE, TOPICS
+from salesfx.events import DEAD_LETTERS, MAX_MESSAGE, TOPICS
 from salesfx.kpi import Cells
 from salesfx.local import LocalServers
 from salesfx.refusal import Reason
@@ -554,3 +554,32 @@ async def offsets_of_group(site: Site) -> dict[Any, Any]:
             return {partition: at for offsets in found.values() for partition, at in offsets.items()}
 
     return await asyncio.to_thread(ask)
+
+
+async def test_a_letter_that_the_topic_does_not_take_whole_is_cut(kafka: str, redis_url: str, namespace: str) -> None:
+    """A dead-letter topic that somebody made with a small bound keeps the beginning, and nothing waits for it."""
+    site = Site(kafka, redis_url, namespace)
+    with site.admin() as admin:
+        for topic in TOPICS:
+            admin.create_topics(
+                {
+                    site.topic(topic): {
+                        "num_partitions": site.settings.partitions,
+                        "replication_factor": 1,
+                        "configs": {"retention.ms": "-1", "message.timestamp.type": "LogAppendTime"},
+                    }
+                }
+            )
+        small = {"num_partitions": 3, "replication_factor": 1, "configs": {"max.message.bytes": "200000"}}
+        admin.create_topics({site.topic(DEAD_LETTERS): small}, wait_for_metadata=True)
+    messages = simulated(13, 50)
+    huge = Message("lead_created", b"x" * 900_000)
+    await site.publish([messages[0], huge, *messages[1:]])
+    with site.worker() as worker:
+        await site.caught_up(worker)
+    (letter,) = await site.dead_letters()
+    headers = dict(letter.headers)
+    assert (headers["reason"], headers["truncated"]) == (b"too_large", b"true")
+    assert huge.value is not None
+    assert huge.value.startswith(letter.value)
+    assert await site.cells() == expected(messages)

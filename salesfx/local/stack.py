@@ -203,7 +203,8 @@ class _Process:
         recent = [start for start in self._starts if time.monotonic() - start < _MANY_RESTARTS_SECONDS]
         if len(recent) >= _MANY_RESTARTS:
             raise SalesfxError(
-                f"the {self._name} ended {len(recent)} times within a minute, last so: {words.rstrip('.')}. See {self._log}"
+                f"the {self._name} ended {len(recent)} times within {_MANY_RESTARTS_SECONDS / 60:.0f} minutes, last so: "
+                f"{words.rstrip('.')}. See {self._log}"
             )
         progress(f"the {self._name} ended ({words}) and is started again")
         time.sleep(_RESTART_SECONDS)

@@ -128,7 +128,7 @@ def test_the_password_is_on_no_command_line_and_in_private_files_only(both: Loca
     data = both.redis_process.folder.parent
     assert data.stat().st_mode & 0o777 == 0o700
     holders = [path for path in data.rglob("*") if path.is_file() and password.encode() in path.read_bytes()]
-    assert {path.name for path in holders} == {"password", "redis.conf"}
+    assert {path.name for path in holders} == {"password", "redis.conf", "url"}
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in holders)
 
 

@@ -141,7 +141,7 @@ async def test_only_reading_is_allowed(settings: Settings) -> None:
         session.post(url + "/api/months", data=b"{}") as response,
     ):
         assert (response.status, response.headers["Allow"]) == (405, "GET,HEAD")
-        assert await response.json() == {"error": "This server only answers GET."}
+        assert await response.json() == {"error": "This server only answers GET and HEAD."}
 
 
 async def test_a_month_without_anything_is_zeros(settings: Settings) -> None:

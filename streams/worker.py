@@ -3,6 +3,9 @@
 import asyncio
 import gc
 import logging
+import os
+import threading
+from typing import Any
 
 import faust
 from redis.exceptions import RedisError
@@ -11,6 +14,9 @@ from salesfx.kafka_security import quiet_kafka_python
 from salesfx.settings import Settings
 from salesfx.tables.away import redis_away
 from streams.app import build_app, check_before_start
+
+STOP_SECONDS = 8.0
+"""Longest time from SIGTERM to the end: less than what supervisors wait before they kill."""
 
 
 def run_worker(settings: Settings, *, from_log_start: bool = False, log_level: str = "INFO") -> None:
@@ -39,7 +45,14 @@ def run_worker(settings: Settings, *, from_log_start: bool = False, log_level: s
 
 
 class _Worker(faust.Worker):
-    """Faust's worker, which leaves logging to us."""
+    """Faust's worker, which leaves logging to us, and ends when it is told to."""
+
+    def _schedule_shutdown(self, signal: Any) -> None:
+        """Stop, and end where that takes long: Kafka's client waits for a Kafka that is away. Nothing is lost by it."""
+        deadline = threading.Timer(STOP_SECONDS, os._exit, [0])
+        deadline.daemon = True
+        deadline.start()
+        super()._schedule_shutdown(signal)
 
     def _setup_logging(self) -> None:
         """Keep what `run_worker` set up."""

@@ -46,7 +46,7 @@ class Ownership:
         owner = _identity(record)
         if owner is not None and owner.alive:  # a file system may pretend to lock; the record still tells
             raise LocalSetupError(_in_use(self._data, record))
-        for name, server in record.get("servers", {}).items():
+        for name, server in reversed(record.get("servers", {}).items()):  # those that stand on others first
             orphan = _identity(server)
             if orphan is not None and orphan.alive:
                 progress(f"stopping {name} (pid {orphan.pid}), left running by process {record.get('pid')}")

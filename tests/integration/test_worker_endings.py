@@ -297,3 +297,21 @@ async def failing(self, batch):
     return await process(self, batch)
 Processor.process = failing
 """
+
+
+# Being told to stop.
+
+
+async def test_a_worker_stops_when_told_though_its_servers_are_away(namespace: str, tmp_path: Path) -> None:
+    """Kafka's client would wait for a minute; nothing is lost by not waiting for it."""
+    with LocalServers(tmp_path) as servers:
+        site = Site(servers.kafka, servers.redis, namespace)
+        await site.make_topics()
+        events = simulated(14, 30)
+        await site.publish(events)
+        with site.worker() as worker:
+            await site.caught_up(worker)
+            servers.kafka_process.kill()
+            servers.redis_process.kill()
+            worker.signal(signal.SIGTERM)
+            assert await worker.ended(15) == 0

@@ -88,6 +88,10 @@ def _dying_with_us(command: list[str]) -> list[str]:
     return [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *command]
 
 
+_INTERRUPTED_SECONDS = 10.0
+"""How long a server that was being started when Ctrl-C came may take to end."""
+
+
 class Child:
     """A server process of ours, in a session of its own: Ctrl-C in the terminal does not reach it.
 
@@ -106,8 +110,16 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._error: OSError | None = None
         # The kernel sends the SIGTERM when the *thread* that started the process ends: this one lives as long as it.
-        threading.Thread(target=self._run, name=f"salesfx-{log.stem}", daemon=True).start()
-        self._launched.wait()
+        thread = threading.Thread(target=self._run, name=f"salesfx-{log.stem}", daemon=True)
+        try:
+            thread.start()
+            self._launched.wait()
+        except BaseException:  # Ctrl-C just now: nobody else knows of the server yet
+            if thread.ident is not None:
+                self._launched.wait()
+                self.signal(signal.SIGTERM)
+                self.wait(_INTERRUPTED_SECONDS)
+            raise
         if self._error is not None:
             raise self._error
 

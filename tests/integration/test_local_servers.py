@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from uuid import uuid4
 
 import psutil
 import pytest
@@ -19,7 +21,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.errors import KafkaTimeoutError
 
-from salesfx.local import LocalServerError, LocalServers, LocalSetupError, jars, java
+from salesfx.local import LocalServerError, LocalServers, LocalSetupError, jars, java, process
 from salesfx.local import redis as redis_module
 from salesfx.local.jars import Jar, kafka_classpath
 from salesfx.local.process import ProcessId
@@ -518,3 +520,28 @@ def test_the_pinned_jars_are_those_of_the_pinned_version() -> None:
     coordinates = {jar.coordinate for jar in jars.pinned_jars()}
     assert f"org.apache.kafka:kafka_2.13:{jars.KAFKA_VERSION}" in coordinates
     assert len({jar.sha256 for jar in jars.pinned_jars()}) == len(coordinates)
+
+
+def test_ctrl_c_while_a_process_is_being_started_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may come before anybody knows of the process that would have to be stopped."""
+
+    class Interrupted(threading.Event):
+        """Ctrl-C comes while it is waited for, once."""
+
+        came = False
+
+        def wait(self, timeout: float | None = None) -> bool:
+            if not self.came:
+                self.came = True
+                raise KeyboardInterrupt
+            return super().wait(timeout)
+
+    events = iter([Interrupted(), threading.Event()])
+    monkeypatch.setattr(process, "threading", SimpleNamespace(Event=lambda: next(events), Thread=threading.Thread))
+    name = f"sleeper-{uuid4().hex}"
+    command = [sys.executable, "-c", f"import time; time.sleep(60)  # {name}"]
+
+    with pytest.raises(KeyboardInterrupt):
+        process.Child(command, log=tmp_path / "log", folder=tmp_path)
+
+    assert [child for child in psutil.Process().children() if any(name in word for word in child.cmdline())] == []

@@ -41,7 +41,7 @@ def parse_instant(text: str, first_year: int, last_year: int) -> int:
         moment = datetime.fromisoformat(text.upper())
     except ValueError:
         raise ValueError("is not a moment of the calendar") from None
-    return (moment - _EPOCH) // _MICROSECOND
+    return to_instant(moment)
 
 
 def parse_day(text: str, first_year: int, last_year: int) -> int:

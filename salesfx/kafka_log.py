@@ -103,7 +103,7 @@ class KafkaLog:
                         "`replication` to at most their number."
                     ) from error
                 except KafkaError as error:
-                    raise LogUnfitError(f"the topic {name} cannot be created: {_plain(error)}") from error
+                    raise LogUnfitError(f"the topic {name} cannot be created: {str(error)[:300]}") from error
         return missing
 
     def unfit_topics(self) -> tuple[list[str], list[str]]:
@@ -191,11 +191,6 @@ def check_identity(stored: Mapping[str, str], found: Mapping[str, str]) -> None:
                 "in it, and events would be lost without a word. Point salesfx back at the old one, or set `namespace` "
                 "to a new name: its tables are then made from this log from the beginning."
             )
-
-
-def _plain(error: KafkaError) -> str:
-    """Give Kafka's own words, without the request and the response that kafka-python puts around them."""
-    return str(error)[:300]
 
 
 def _unfit_settings(name: str, config: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

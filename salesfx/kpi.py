@@ -128,19 +128,18 @@ def summarise(ref: str, lead: Lead, rules: Rules) -> Summary:
 def account_cells(statements: Iterable[Statement], rules: Rules) -> Cells:
     """Work out what an account's won deals and planned quotes contribute."""
     sums: dict[tuple[str, str, str, str], list[int]] = {}
-    new_customers: Cells = {}
+    cells: Cells = {}
     for item, category, _ in categorised(statements):
         if isinstance(item, WonDeal):
             metric, when = "booked_sales", rules.time.local(item.occurred_at).date
             if category == NEW_ACCOUNT:
-                _add(new_customers, when, f"new_customers|source={item.source}", 1)
-                _add(new_customers, when, f"new_customers|salesperson={item.salesperson}", 1)
+                _add(cells, when, f"new_customers|source={item.source}", 1)
+                _add(cells, when, f"new_customers|salesperson={item.salesperson}", 1)
         else:
             metric, when = "planned_sales", iso_day(item.expected_day)
         total = sums.setdefault((when, metric, category, item.salesperson), [0, 0])
         total[0] += 1
         total[1] += item.hundredths
-    cells = new_customers
     for (when, metric, category, salesperson), (count, hundredths) in sums.items():
         for dimension in (f"category={category}", f"category={category},salesperson={salesperson}"):
             _add(cells, when, f"{metric}|{dimension}", count)

@@ -93,10 +93,6 @@ def build_app(settings: Settings) -> faust.App:
             except BaseException as error:  # noqa: BLE001 - whatever it is, going on would be unwatched
                 end_process(error)
 
-    @app.on_after_configured.connect
-    def _quiet(*_arguments: Any, **_options: Any) -> None:
-        logging.getLogger("faust").setLevel(logging.WARNING)
-
     return app
 
 

@@ -4,13 +4,25 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format schemas clean
+.PHONY: demo test soak mutants simulate check format schemas clean
 
 demo: $(VENV)/.demo
 	$(BIN)/salesfx demo $(DEMO)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(TESTS)
+
+# An hour of faults; see docs/reliability.md. SOAK='--minutes 5 --seed 7' and the like change it.
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.soak $(SOAK)
+
+# Plants bugs in copies of the tree, and tells which test caught each. MUTANTS='--list', or parts of names, choose.
+mutants: $(VENV)/.dev
+	$(BIN)/python -m tests.mutants $(MUTANTS)
+
+# The worker's loop in simulated worlds, thousands a minute. SIMULATE='--seconds 60 --from 100000', '--from 7 --trace'.
+simulate: $(VENV)/.dev
+	$(BIN)/python -m tests.simulation $(SIMULATE)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from bench.worker import running_worker
 from salesfx.events import EVENT_TYPES, TOPICS
 from salesfx.kafka_log import KafkaLog
 from salesfx.local import LocalServers
@@ -83,21 +83,18 @@ async def worker(settings: Settings, count: int, run: int) -> float:
     }
     tables = RedisTables(connect(settings.redis), name)
     await tables.open(settings.definitions)
-    process = subprocess.Popen([sys.executable, "-m", "salesfx", "worker", "--log-level", "WARNING"], env=environ)  # noqa: ASYNC220
     try:
-        before, started = 0, None
-        while True:
-            done = sum((await tables.offsets()).values())
-            if done and started is None:
-                before, started = done, time.perf_counter()
-            if done >= count and started is not None:
-                return (done - before) / (time.perf_counter() - started)
-            if process.poll() is not None:
-                raise SystemExit(f"the worker ended with status {process.returncode}")
-            await asyncio.sleep(_POLL_SECONDS)
+        with running_worker(environ) as check:
+            before, started = 0, None
+            while True:
+                done = sum((await tables.offsets()).values())
+                if done and started is None:
+                    before, started = done, time.perf_counter()
+                if done >= count and started is not None:
+                    return (done - before) / (time.perf_counter() - started)
+                check()
+                await asyncio.sleep(_POLL_SECONDS)
     finally:
-        process.terminate()
-        process.wait()
         await tables.close()
 
 

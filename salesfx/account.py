@@ -4,6 +4,7 @@ It holds nothing that is not derived from leads, so it does not matter in which 
 """
 
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
@@ -28,7 +29,7 @@ class WonDeal(msgspec.Struct, array_like=True, frozen=True, order=True, gc=False
     """What the CRM says."""
 
 
-class PlannedQuote(msgspec.Struct, array_like=True, frozen=True, order=True, gc=False):
+class PlannedQuote(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The open quote that a lead's planned sale rests on."""
 
     occurred_at: int
@@ -72,6 +73,10 @@ class Categorised(NamedTuple):
     decided_by: WonDeal | None
 
 
+# By time and id alone: two leads may tell of one deal for a moment, where they were not read at one instant.
+_DEAL_ORDER, _QUOTE_ORDER = attrgetter("occurred_at", "deal_id"), attrgetter("occurred_at", "quote_id")
+
+
 def categorised(statements: Iterable[Statement]) -> Iterator[Categorised]:
     """Give every won deal and planned quote of an account its category, in the order of time.
 
@@ -85,8 +90,8 @@ def categorised(statements: Iterable[Statement]) -> Iterator[Categorised]:
     for statement in statements:
         deals.extend(statement.won)
         quotes.extend(statement.planned)
-    deals.sort()
-    quotes.sort(reverse=True)
+    deals.sort(key=_DEAL_ORDER)
+    quotes.sort(key=_QUOTE_ORDER, reverse=True)
     cover: WonDeal | None = None
     for deal in deals:
         while quotes and quotes[-1].occurred_at <= deal.occurred_at:

@@ -22,7 +22,7 @@ def data_of(envelope: Any) -> bytes:
     if envelope.specversion != "1.0":
         raise Refused(Reason.INVALID_ENVELOPE, f"specversion: {str(envelope.specversion)[:60]!r} is not 1.0")
     data = bytes(envelope.data)
-    if data not in {b"", b"null", b'""'}:
+    if not _is_absent(data):
         return data
     if not isinstance(envelope.data_base64, str):
         raise Refused(Reason.INVALID_ENVELOPE, "data: absent; the event belongs there")
@@ -54,6 +54,15 @@ def fill(wire: Any, event_id: Any, time: Any) -> None:
         wire.event_id = event_id
     if _blank(wire.occurred_at):
         wire.occurred_at = time
+
+
+def _is_absent(data: bytes) -> bool:
+    if not data.startswith(b'"'):
+        return data in {b"", b"null"}
+    try:
+        return _blank(msgspec.json.decode(data))
+    except msgspec.DecodeError:  # for the reader to refuse
+        return False
 
 
 def _blank(value: Any) -> bool:

@@ -33,15 +33,15 @@ from salesfx.events import (
 )
 from salesfx.lead import (
     DEAL,
-    DEAL_STAND_IN,
     LEAD,
     QUOTE,
-    QUOTE_STAND_IN,
     DealFacts,
     Facts,
     LeadFacts,
     QuoteFacts,
     Standing,
+    home_of_deal,
+    home_of_quote,
 )
 from salesfx.money import parse_amount, parse_number
 from salesfx.refusal import Reason, Refused
@@ -164,7 +164,7 @@ def _lead_facts(wire: Any, _standing: Standing, _key: str) -> LeadFacts:
 def _quote_facts(wire: Any, standing: Standing, key: str) -> QuoteFacts:
     _need(wire, QuoteSent.needed, "")
     lead_id = _id(wire.lead_id, "lead_id")
-    standing.home = QUOTE_STAND_IN + key if lead_id is None else LEAD + lead_id
+    standing.home = home_of_quote(key, lead_id)
     need = (_text(wire.need, "need") or "").strip()
     return QuoteFacts(
         standing.occurred_at,
@@ -186,10 +186,7 @@ def _deal_facts(wire: Any, standing: Standing, key: str) -> DealFacts:
     if won:
         _need(wire, DealClosed.needed_where_won, " where the outcome is won")
     lead_id, quote_id = _id(wire.lead_id, "lead_id"), _id(wire.quote_id, "quote_id")
-    if lead_id is not None:
-        standing.home = LEAD + lead_id
-    else:
-        standing.home = DEAL_STAND_IN + key if quote_id is None else QUOTE_STAND_IN + quote_id
+    standing.home = home_of_deal(key, lead_id, quote_id)
     return DealFacts(
         standing.occurred_at,
         lead_id,
@@ -329,7 +326,8 @@ class _Reader:
 
     def parse(self, value: bytes) -> Any:
         """Read the JSON object; a field of a wrong type is found where it is read."""
-        _refuse_deep_nesting(value)
+        if is_nested_too_deeply(value):
+            raise Refused(Reason.NOT_JSON, f"the JSON is nested deeper than {MAX_NESTING} levels")
         try:
             if not value.isascii():
                 value.decode()
@@ -363,15 +361,16 @@ _HALF_CHARACTER = re.compile(
 )
 
 
-def _refuse_deep_nesting(value: bytes) -> None:
-    """Refuse by a bound of our own: the parser's depends on Python's version and on who calls."""
+def is_nested_too_deeply(value: bytes) -> bool:
+    """Tell whether JSON has more levels than `MAX_NESTING`: the parser's own bound depends on Python's version."""
     if value.count(b"[") + value.count(b"{") <= MAX_NESTING:
-        return
+        return False
     depth = 0
     for bracket in _BRACKET.finditer(_STRING.sub(b"", value)):
         depth += 1 if bracket[0] in b"[{" else -1
         if depth > MAX_NESTING:
-            raise Refused(Reason.NOT_JSON, f"the JSON is nested deeper than {MAX_NESTING} levels")
+            return True
+    return False
 
 
 def _without_half_characters(value: bytes) -> bytes:

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from salesfx.errors import SalesfxError
 from salesfx.kafka_log import KafkaLog, check_identity
 from salesfx.settings import Settings, masked_url
-from salesfx.tables import RedisTables, connect
+from salesfx.tables import RedisTables, tables_of
 from salesfx.tables.away import redis_away
 from salesfx.tables.definitions_check import may_upgrade
 from salesfx.tables.layout import LOG_START, partition_field
@@ -31,7 +31,7 @@ async def examine(settings: Settings) -> list[Finding]:
     What stands on a server that is away is not looked at.
     """
     kafka_log = KafkaLog(settings)
-    tables = RedisTables(connect(settings.redis), settings.namespace)
+    tables = tables_of(settings)
     try:
         kafka = await _look(settings, "kafka", lambda: _kafka(settings, kafka_log))
         redis = await _look(settings, "redis", lambda: _redis(settings, tables))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from salesfx.account import Account, Statement
-from salesfx.decoder import Event
+from salesfx.decoder import REF_PREFIX, Event
 from salesfx.events import EVENT_TYPES, LeadCreated, QuoteSent
 from salesfx.kpi import EMPTY, Cells, Summary, account_cells, summarise
 from salesfx.lead import ACCOUNT, MAX_ENTITIES, DealFacts, Facts, Lead, LeadFacts, QuoteFacts, Standing, canonical
@@ -35,6 +35,10 @@ decode_account = msgspec.msgpack.Decoder(Account).decode
 
 class AccountFullError(Exception):
     """A batch would tell one account of more than `MAX_ENTITIES` deals and quotes."""
+
+
+class TornReadError(Exception):
+    """Records contradict each other: they were read at different instants, and changed in between."""
 
 
 class Rejection(NamedTuple):
@@ -82,7 +86,12 @@ class Fold:
         return {home for home in homes if home and home not in records}
 
     def merge(self, records: Records) -> None:
-        """Let the greatest version of each entity stand."""
+        """Let the greatest version of each entity stand.
+
+        Raises:
+            TornReadError: The records are not of one instant; read again those that have changed.
+
+        """
         self._records = records
         for event in self._events:
             try:
@@ -189,7 +198,8 @@ class Fold:
         if old and old != new:
             lead = self._lead(old)
             self._touch(old)
-            self._entities(lead, event.topic).pop(event.key)
+            if self._entities(lead, event.topic).pop(event.key, None) is None:
+                raise _torn(event.ref, old)
 
     def _touch(self, ref: str) -> None:
         self._changed.add(ref)
@@ -213,7 +223,9 @@ class Fold:
     def _facts(self, topic: str, key: str, standing: Standing | None) -> Facts | None:
         if standing is None or not standing.home:
             return None
-        facts: Facts = self._entities(self._lead(standing.home), topic)[key]
+        facts: Facts | None = self._entities(self._lead(standing.home), topic).get(key)
+        if facts is None:
+            raise _torn(REF_PREFIX[topic] + key, standing.home)
         return facts
 
     @staticmethod
@@ -247,6 +259,10 @@ def _compare(event: Event, standing: Standing | None, facts: Callable[[], Facts 
     our_content = canonical(entity, event.key, ours, event.facts)
     their_content = canonical(entity, event.key, standing, facts())
     return (our_content > their_content) - (our_content < their_content)
+
+
+def _torn(ref: str, home: str) -> TornReadError:
+    return TornReadError(f"{ref} lives under {home}, which does not hold it")
 
 
 def _differing(before: Mapping[str, object], after: Mapping[str, object]) -> set[str]:

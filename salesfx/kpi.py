@@ -110,7 +110,7 @@ def summarise(ref: str, lead: Lead, rules: Rules) -> Summary:
     """
     cells: Cells = {}
     facts = lead.facts
-    source = _source(ref, lead, rules)
+    source = source_of(ref, lead, rules)
     owner = UNASSIGNED if facts is None else facts.salesperson or UNASSIGNED
     if facts is not None and lead.own is not None:
         local = rules.time.local(lead.own.occurred_at)
@@ -119,7 +119,7 @@ def summarise(ref: str, lead: Lead, rules: Rules) -> Summary:
         cells[local.hour, f"leads|source={source}"] = 1
     if not lead.quotes and not lead.deals:
         return Summary(cells, {})
-    qualifying = sorted((quote.occurred_at, key) for key, quote in lead.quotes.items() if rules.qualifies(quote))
+    qualifying = qualifying_quotes(lead, rules)
     if qualifying and ref.startswith(LEAD):
         _add_qualified(cells, lead, [key for _, key in qualifying], source, owner, rules)
     return Summary(cells, _statements(ref, lead, qualifying, source, owner, rules))
@@ -151,10 +151,16 @@ def _add(cells: Cells, when: str, field: str, number: int) -> None:
     cells[when, field] = cells.get((when, field), 0) + number
 
 
-def _source(ref: str, lead: Lead, rules: Rules) -> str:
+def source_of(ref: str, lead: Lead, rules: Rules) -> str:
+    """Name the source of what lives under a lead or stand-in."""
     if not ref.startswith(LEAD):
         return UNATTRIBUTED
     return UNKNOWN if lead.facts is None else rules.source(lead.facts.source)
+
+
+def qualifying_quotes(lead: Lead, rules: Rules) -> list[tuple[int, str]]:
+    """Give (sent at, id) of the quotes that answer a need and are no bulk mail, in the order of time."""
+    return sorted((quote.occurred_at, key) for key, quote in lead.quotes.items() if rules.qualifies(quote))
 
 
 def _add_qualified(cells: Cells, lead: Lead, keys: list[str], source: str, owner: str, rules: Rules) -> None:
@@ -172,7 +178,7 @@ def _add_qualified(cells: Cells, lead: Lead, keys: list[str], source: str, owner
 def _statements(
     ref: str, lead: Lead, qualifying: list[tuple[int, str]], source: str, owner: str, rules: Rules
 ) -> dict[str, Statement]:
-    fallback = _fallback_account(ref, lead)
+    fallback = fallback_account(ref, lead)
     won: dict[str, list[WonDeal]] = {}
     for key, deal in lead.deals.items():
         if deal.outcome == "won":
@@ -188,7 +194,7 @@ def _statements(
     return statements
 
 
-def _fallback_account(ref: str, lead: Lead) -> str:
+def fallback_account(ref: str, lead: Lead) -> str:
     """Name the account of a deal or quote that names none itself.
 
     Its lead's; else the one named by the latest quote or deal of its lead that names one, whatever its outcome (on equal

@@ -13,6 +13,8 @@ from salesfx.business_time import iso_day, iso_instant
 LEAD, QUOTE, DEAL, ACCOUNT = "lead:", "quote:", "deal:", "account:"
 """Prefixes of references to records; what follows is the CRM's id."""
 QUOTE_STAND_IN, DEAL_STAND_IN = "lead-of-quote:", "lead-of-deal:"
+HOMES = (LEAD, QUOTE_STAND_IN, DEAL_STAND_IN)
+"""Prefixes of what quotes and deals live under."""
 MAX_ENTITIES = 10_000
 """Most quotes and deals under one lead, or that one account is told of."""
 
@@ -94,6 +96,18 @@ class Lead(msgspec.Struct, array_like=True, gc=False):
     def entities(self) -> int:
         """How many quotes and deals live under it."""
         return len(self.quotes) + len(self.deals)
+
+
+def home_of_quote(key: str, lead_id: str | None) -> str:
+    """Name what a quote lives under: its lead, else a stand-in of its own."""
+    return QUOTE_STAND_IN + key if lead_id is None else LEAD + lead_id
+
+
+def home_of_deal(key: str, lead_id: str | None, quote_id: str | None) -> str:
+    """Name what a deal lives under: its lead, else the stand-in of the quote that it names, else its own."""
+    if lead_id is not None:
+        return LEAD + lead_id
+    return DEAL_STAND_IN + key if quote_id is None else QUOTE_STAND_IN + quote_id
 
 
 def canonical(entity: str, key: str, version: Standing, facts: Facts | None) -> bytes:

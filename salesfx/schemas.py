@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from salesfx.dead_letters.letter import DROPPED, REPLAYED
 from salesfx.events import DEAD_LETTERS, EVENT_TYPES, MAX_MESSAGE, MAX_NESTING, CrmEvent, DealClosed
 from salesfx.refusal import Reason
 
@@ -215,24 +216,34 @@ def asyncapi() -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },
         "defaultContentType": "application/json",
-        "channels": {**channels, DEAD_LETTERS: _channel(DEAD_LETTERS, "dead_letter", "Events that could not be used.")},
+        "channels": {
+            **channels,
+            DEAD_LETTERS: _channel(
+                DEAD_LETTERS,
+                "Events that could not be used, and what was done with them.",
+                "dead_letter",
+                "dead_letter_mark",
+            ),
+        },
         "operations": {
             **{f"receive_{topic}": _operation("receive", topic, topic) for topic in EVENT_TYPES},
             "send_dead_letter": _operation("send", DEAD_LETTERS, "dead_letter"),
         },
-        "components": {"messages": {**messages, "dead_letter": _dead_letter()}},
+        "components": {
+            "messages": {**messages, "dead_letter": _dead_letter(), "dead_letter_mark": _dead_letter_mark()}
+        },
     }
 
 
 def _event_channel(event_type: type[CrmEvent]) -> dict[str, Any]:
-    return _channel(event_type.topic, event_type.topic, event_type.__doc__ or "")
+    return _channel(event_type.topic, event_type.__doc__ or "", event_type.topic)
 
 
-def _channel(topic: str, message: str, description: str) -> dict[str, Any]:
+def _channel(topic: str, description: str, *messages: str) -> dict[str, Any]:
     return {
         "address": topic,
         "description": description,
-        "messages": {message: {"$ref": f"#/components/messages/{message}"}},
+        "messages": {message: {"$ref": f"#/components/messages/{message}"} for message in messages},
         "bindings": {
             "kafka": {
                 "topic": topic,
@@ -279,6 +290,7 @@ def _dead_letter() -> dict[str, Any]:
                 "partition": {**number, "description": "Its partition there, in decimal."},
                 "offset": {**number, "description": "Its offset there, in decimal."},
                 "key": {"type": "string", "description": "The event's own key, where it had one."},
+                "timestamp": {**number, "description": "Kafka's timestamp of the event, in milliseconds since 1970."},
                 "headers_dropped": {"const": "true", "description": "The event's own headers were too many to keep."},
                 "truncated": {"const": "true", "description": "The event was too large: only its beginning is here."},
             },
@@ -289,6 +301,29 @@ def _dead_letter() -> dict[str, Any]:
         },
         "payload": {"description": "The bytes of the refused message's value, whatever they are."},
         "bindings": {"kafka": _key("Where the event lies: topic-partition-offset, like lead_created-0-17.")},
+    }
+
+
+def _dead_letter_mark() -> dict[str, Any]:
+    return {
+        "name": "dead_letter_mark",
+        "title": "dead_letter_mark",
+        "summary": "What was done with a dead letter; the latest mark of a letter counts.",
+        "contentType": "application/octet-stream",
+        "headers": {
+            "type": "object",
+            "properties": {
+                "disposition": {"type": "string", "enum": [REPLAYED, DROPPED]},
+                "replayed_to": {
+                    "type": "string",
+                    "description": "Where the event was published again: topic-partition-offset.",
+                },
+                "note": {"type": "string", "description": "What whoever dropped it wrote."},
+            },
+            "required": ["disposition"],
+        },
+        "payload": {"type": "null"},
+        "bindings": {"kafka": _key("The letter's key.")},
     }
 
 

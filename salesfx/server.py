@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import errno
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from salesfx.errors import SalesfxError
 from salesfx.exporter import SalesCollector, registry_of, shown_tables
 from salesfx.log_ends import LogEnds
 from salesfx.reading import Month, NoTablesError, Reader, TablesAwayError, current_month, local_today
+from salesfx.reading.explanation import Question, QuestionError, explain
 from salesfx.reading.lag import LogEndsView
 from salesfx.settings import Settings
 from salesfx.tables.store import DefinitionsChangedError
@@ -29,6 +30,10 @@ from salesfx.web.index import CONTENT_SECURITY_POLICY, State, index_page
 
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 5.0
+_LISTED, _MOST_LISTED = 1000, 10_000
+"""Contributions in one explanation: by default, and at most."""
+_QUESTION = ("month", "metric", "source", "salesperson", "category", "limit")
+_EXPLAINED_AT_ONCE, _WAITING = 2, 8
 _HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -73,7 +78,10 @@ async def serve(
     log_ends = LogEnds(settings)
     reader = Reader.connected(settings)
     app = build_app(settings, reader, access=access, log_ends=lambda: log_ends.latest, now=now)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_CLOSE_SECONDS)
+    # Who has gone away waits for nothing: what was begun for them would hold up others.
+    runner = web.AppRunner(
+        app, access_log=None, handle_signals=False, shutdown_timeout=_CLOSE_SECONDS, handler_cancellation=True
+    )
     try:
         await runner.setup()
         await _listen(runner, settings)
@@ -114,6 +122,7 @@ def build_app(
             web.get("/metrics", pages.metrics),
             web.get("/api/months", pages.months),
             web.get("/api/months/{month}", pages.month),
+            web.get("/api/explain", pages.explain),
             web.get("/livez", pages.live),
             web.get("/readyz", pages.readiness),
         ]
@@ -131,11 +140,14 @@ class Pages:
         log_ends: Callable[[], LogEndsView | None],
         now: Callable[[], datetime],
     ) -> None:
+        self._settings = settings
         self._timezone = settings.timezone
         self._reader = reader
         self._log_ends = log_ends
         self._now = now
         self._trouble: type[SalesfxError] | None = None
+        self._explaining = asyncio.Semaphore(_EXPLAINED_AT_ONCE)
+        self._asked = 0
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         """Answer a scrape from one snapshot; where there is none, with `salesfx_up 0`."""
@@ -161,6 +173,32 @@ class Pages:
         except ValueError as error:
             return _error(400, str(error))
         return _json(await self._reader.month(month))
+
+    async def explain(self, request: web.Request) -> web.StreamResponse:
+        """Tell what makes up a number; it reads every record, so few are answered at once."""
+        try:
+            question = _question(request.query)
+        except (ValueError, QuestionError) as error:
+            return _error(400, str(error))
+        if self._asked >= _EXPLAINED_AT_ONCE + _WAITING:
+            return _error(
+                503, f"{self._asked} explanations are being made or waited for; ask again later.", {"Retry-After": "5"}
+            )
+        self._asked += 1
+        try:
+            async with self._explaining:
+                answer = await explain(self._reader, self._settings, question)
+        finally:
+            self._asked -= 1
+        if not answer.exact:
+            _log.error(
+                "%s of %s is not what the records add up to: run `salesfx audit`", question.metric, question.month
+            )
+        # In a thread: ten thousand contributions are some megabytes.
+        body = await asyncio.to_thread(msgspec.json.encode, answer)
+        response = web.Response(body=body, content_type="application/json")
+        response.enable_compression()
+        return response
 
     async def live(self, _request: web.Request) -> web.StreamResponse:
         """Say that the process answers; asks nobody else."""
@@ -200,6 +238,35 @@ class Pages:
             else:
                 _log.info("the tables can be read again")
         self._trouble = kind
+
+
+def _question(query: Mapping[str, str]) -> Question:
+    """Read a question from a URL.
+
+    Raises:
+        ValueError: A part is missing, unknown, or cannot be read; the message says which.
+        QuestionError: There is no such number.
+
+    """
+    for name in query:
+        if name not in _QUESTION:
+            raise ValueError(f"{name[:50]!r} is none of the parameters {', '.join(_QUESTION)}.")
+    for name in ("month", "metric"):
+        if name not in query:
+            raise ValueError(f"{name} is missing: ask like /api/explain?month=2026-11&metric=booked_sales_value.")
+    limit = query.get("limit", str(_LISTED))
+    if not (
+        limit.isascii() and limit.isdigit() and len(limit) <= len(str(_MOST_LISTED)) and int(limit) <= _MOST_LISTED
+    ):
+        raise ValueError(f"limit is not a number from 0 to {_MOST_LISTED}.")
+    return Question(
+        month=Month.parse(query["month"]),
+        metric=query["metric"],
+        source=query.get("source"),
+        salesperson=query.get("salesperson"),
+        category=query.get("category"),
+        limit=int(limit),
+    )
 
 
 def _kafka_state(log_ends: LogEndsView | None) -> State:

@@ -59,7 +59,9 @@ class BatchHandler:
             except Exception as error:  # noqa: BLE001 - a defect of ours: once it is healed by reading again
                 self._heal(batch, error)
             else:
-                if elsewhere is not None:
+                if elsewhere is None:
+                    self._failed_at.pop(batch.source, None)
+                else:
                     self._steering.read_again(
                         batch.source, f"stored is {elsewhere.stored}, the batch begins at {batch.before}"
                     )

@@ -15,7 +15,7 @@ from salesfx.kafka_log import KafkaLog
 from salesfx.kafka_security import bootstrap_servers, ssl_context
 from salesfx.rules import Rules
 from salesfx.settings import Settings
-from salesfx.tables import RedisTables, connect
+from salesfx.tables import tables_of
 from streams.agents import BatchHandler, declare_agents
 from streams.dead_letters import DeadLetters
 from streams.ending import end_process
@@ -50,7 +50,7 @@ async def check_before_start(settings: Settings, *, from_log_start: bool = False
     if created:
         log.info("created the topics %s", ", ".join(created))
     await asyncio.to_thread(kafka_log.check_topics)
-    tables = RedisTables(connect(settings.redis), settings.namespace)
+    tables = tables_of(settings)
     try:
         await tables.check()
         await tables.open(settings.definitions)
@@ -63,7 +63,7 @@ async def check_before_start(settings: Settings, *, from_log_start: bool = False
 def build_app(settings: Settings) -> faust.App:
     """Put the worker together."""
     topics = {settings.kafka_topic(topic): topic for topic in TOPICS}
-    tables = RedisTables(connect(settings.redis), settings.namespace)
+    tables = tables_of(settings)
     kafka_log = KafkaLog(settings)
     steering = OffsetSteering(tables, settings.definitions, kafka_log, topics)
     letters = DeadLetters(settings)

@@ -6,18 +6,13 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from salesfx.dead_letters.letter import KEPT_OF_TOO_LARGE, TRUNCATED, Headers, Place, letter_headers, letter_key
 from salesfx.events import DEAD_LETTERS
 from salesfx.kafka_security import kafka_python_options
 from salesfx.refusal import Refused
 from salesfx.settings import Settings
 
-MAX_DETAIL = 1000
-MAX_HEADERS = 64 * 1024
-"""Headers of the event that are kept, in bytes; a greater load is dropped, and a header says so."""
-KEPT_OF_TOO_LARGE = 64 * 1024
 _MAX_REQUEST = 6 * 1024 * 1024
-
-Headers = list[tuple[str, bytes]]
 
 
 class DeadLetter(NamedTuple):
@@ -28,28 +23,20 @@ class DeadLetter(NamedTuple):
     refused: Refused
 
     @property
+    def place(self) -> Place:
+        """Where the record lies."""
+        return Place(self.record.topic, self.record.partition, self.record.offset)
+
+    @property
     def origin(self) -> bytes:
         """Key by which a repeat is recognised: topic-partition-offset."""
-        record = self.record
-        return f"{record.topic}-{record.partition}-{record.offset}".encode()
+        return letter_key(self.place)
 
     @property
     def headers(self) -> Headers:
         """Reason and origin, then the event's own key and headers, so that it can be replayed as it was."""
         record = self.record
-        ours: Headers = [
-            ("reason", self.refused.reason.encode()),
-            ("detail", self.refused.detail[:MAX_DETAIL].encode(errors="replace")),
-            ("topic", record.topic.encode()),
-            ("partition", str(record.partition).encode()),
-            ("offset", str(record.offset).encode()),
-        ]
-        if record.key is not None:
-            ours.append(("key", record.key[:MAX_HEADERS]))
-        theirs = [(f"header:{name}", value or b"") for name, value in record.headers]
-        if sum(len(name) + len(value) for name, value in theirs) > MAX_HEADERS:
-            return [*ours, ("headers_dropped", b"true")]
-        return [*ours, *theirs]
+        return letter_headers(self.place, record.key, record.headers, self.refused, record.timestamp)
 
 
 class DeadLetters:
@@ -81,7 +68,7 @@ class DeadLetters:
             return await self._put_truncated(producer, letter)
 
     async def _put_truncated(self, producer: AIOKafkaProducer, letter: DeadLetter) -> Any:
-        headers = [*letter.headers, ("truncated", b"true")]
+        headers = [*letter.headers, TRUNCATED]
         return await producer.send(
             self._topic, letter.record.value[:KEPT_OF_TOO_LARGE], key=letter.origin, headers=headers
         )

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple, Protocol
 
 from salesfx.decoder import Event, decode
-from salesfx.fold import AccountFullError, Fold, Outcome
+from salesfx.fold import AccountFullError, Fold, Outcome, TornReadError
 from salesfx.lead import MAX_ENTITIES
 from salesfx.refusal import Reason, Refused
 from salesfx.rules import Rules
@@ -102,7 +102,15 @@ class Processor:
             try:
                 outcome, letters = await self._folded(work, records)
             except AccountFullError as full:
-                return await self._settle_halves(work, topic, full)
+                if len(work.events) > 1:
+                    return await self._settle_halves(work, topic)
+                outcome, letters = _NOTHING, [*work.letters, _without_place(work, full)]
+            except TornReadError:
+                if not await records.forget_changed():
+                    raise  # it is not the reading: they contradict each other in the store itself
+                continue
+            if _are_about_bounds(letters) and await records.forget_changed():
+                continue  # there may be a place by now
             unsent = [letter for letter in letters if letter.origin not in sent]
             if unsent:
                 await self._letter_box.send(unsent)
@@ -126,30 +134,18 @@ class Processor:
         rejected = [DeadLetter(by_offset[event.standing.offset], why) for event, why in outcome.rejections]
         return outcome, work.letters + rejected
 
-    async def _settle_halves(self, work: Work, topic: str, full: AccountFullError) -> Elsewhere | None:
+    async def _settle_halves(self, work: Work, topic: str) -> Elsewhere | None:
         """Find the events that an account has no place for, by halving; all others are merged."""
-        events = work.events
-        if len(events) > 1:
-            middle = events[len(events) // 2].standing.offset
-            for half in (
-                work._replace(
-                    after=middle, events=events[: len(events) // 2], letters=_between(work.letters, 0, middle)
-                ),
-                work._replace(
-                    before=middle,
-                    events=events[len(events) // 2 :],
-                    letters=_between(work.letters, middle, work.after),
-                ),
-            ):
-                elsewhere = await self._settle(half, topic)
-                if elsewhere is not None:
-                    return elsewhere
-            return None
-        refused = Refused(
-            Reason.TOO_MANY_ENTITIES, f"{full} has {MAX_ENTITIES} deals and quotes; no further one is merged"
-        )
-        record = next(record for record in work.batch.records if record.offset == events[0].standing.offset)
-        return await self._settle(work._replace(events=[], letters=[*work.letters, DeadLetter(record, refused)]), topic)
+        events, half = work.events, len(work.events) // 2
+        middle = events[half].standing.offset
+        for part in (
+            work._replace(after=middle, events=events[:half], letters=_between(work.letters, 0, middle)),
+            work._replace(before=middle, events=events[half:], letters=_between(work.letters, middle, work.after)),
+        ):
+            elsewhere = await self._settle(part, topic)
+            if elsewhere is not None:
+                return elsewhere
+        return None
 
     def _commit(
         self, work: Work, topic: str, records: "_ReadRecords", outcome: Outcome, letters: list[DeadLetter]
@@ -210,10 +206,32 @@ class _ReadRecords:
             self.versions[ref] = b"" if record is None else record[:VERSION_BYTES]
             self.contents[ref] = None if record is None else record[VERSION_BYTES:]
 
+    async def forget_changed(self) -> bool:
+        """Have those read again that others have changed since; tell whether there are any."""
+        current = await self._tables.load(list(self.versions))
+        changed = [ref for ref, record in current.items() if (record or b"")[:VERSION_BYTES] != self.versions[ref]]
+        self.forget(changed)
+        return bool(changed)
+
     def forget(self, refs: Collection[str]) -> None:
         """Have them read again."""
         for ref in refs:
             del self.contents[ref], self.versions[ref]
+
+
+_NOTHING = Outcome({}, {}, [])
+
+
+def _without_place(work: Work, full: AccountFullError) -> DeadLetter:
+    """Refuse the only event of a batch's part."""
+    refused = Refused(Reason.TOO_MANY_ENTITIES, f"{full} has {MAX_ENTITIES} deals and quotes; no further one is merged")
+    offset = work.events[0].standing.offset
+    return DeadLetter(next(record for record in work.batch.records if record.offset == offset), refused)
+
+
+def _are_about_bounds(letters: Collection[DeadLetter]) -> bool:
+    """Tell whether any is refused for want of a place, which depends on what others do meanwhile."""
+    return any(letter.refused.reason is Reason.TOO_MANY_ENTITIES for letter in letters)
 
 
 def _between(letters: list[DeadLetter], start: int, end: int) -> list[DeadLetter]:

@@ -108,15 +108,17 @@ class OffsetSteering:
         await self._tables.open(self._definitions)  # a Redis that lost its data has lost these too
         await self.check_identity()
         stored = await self._tables.offsets()
+        missing = [partition for partition in partitions if self._field(partition) not in stored]
+        if missing:
+            begins, _ = await log_range(missing)
+            for partition in missing:
+                stored[self._field(partition)] = await self._first_offset(partition, begins[partition])
+        # After the offsets: another worker may have stored one, and gone beyond an end that was asked for before.
         begins, ends = await log_range(partitions)
-        offsets: Offsets = {}
-        for partition in partitions:
-            offset = stored.get(self._field(partition))
-            if offset is None:
-                offset = await self._first_offset(partition, begins[partition])
+        offsets = {partition: stored[self._field(partition)] for partition in partitions}
+        for partition, offset in offsets.items():
             if not begins[partition] <= offset <= ends[partition]:
                 raise _out_of_log(partition, offset, begins[partition], ends[partition])
-            offsets[partition] = offset
         return offsets
 
     async def check_identity(self) -> None:

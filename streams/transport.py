@@ -1,4 +1,4 @@
-"""The one module that touches the insides of Faust and aiokafka; a contract test covers what it relies on.
+"""What touches the insides of Faust, and (with `salesfx.lenient_records`) of aiokafka; a contract test covers what it relies on.
 
 Faust hands every record to the streams as a message with tasks of its own, which is what makes it slow. This driver hands
 over one message for each partition's fetch: its value is a `Batch`. It reads committed records only, takes positions in
@@ -24,6 +24,7 @@ from faust.types import TP
 from faust.types.tuples import Message
 
 from salesfx.errors import NeedsAttentionError, SalesfxError
+from salesfx.lenient_records import is_about_a_header_name, read_leniently
 from streams.batch import Batch, Partition
 from streams.ending import WorkerError, end_process
 
@@ -86,6 +87,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         except (ConsumerStoppedError, asyncio.CancelledError):
             raise
         except Exception as error:
+            if is_about_a_header_name(error):
+                read_leniently(consumer._fetcher, before)
+                return {}
             log.critical("reading failed", exc_info=error)
             end_process(_unreadable(before, error))
         if not assignment.active:

@@ -21,6 +21,8 @@ log = logging.getLogger("salesfx.worker")
 
 LOOK_SECONDS = 3.0
 _LOOK_TIMEOUT_SECONDS = 15.0
+_PATIENCE_WITH_OTHERS = 10
+"""How many times as long a partition may wait behind others that go on: with a long log to read, each has its turn."""
 CHECK_SECONDS = 60.0
 """How often policies and identities, which change by hand only, are looked at."""
 
@@ -66,6 +68,8 @@ class Watch:
         """Stored offset and position of each partition at the last look."""
         self._moved_at: dict[Partition, float] = {}
         """When each partition last made progress, or had nothing to do."""
+        self._committed_at = float("-inf")
+        """When any of them last made progress."""
         self._checked_at = time.monotonic()
         self._trouble: str | None = None
         self._rebalancing_since: float | None = None
@@ -121,6 +125,8 @@ class Watch:
                 )
             if lag == 0 or moved:
                 self._moved_at[partition] = now
+            if moved:
+                self._committed_at = now
         self._last = {partition: (stored[partition], positions[partition]) for partition in positions}
         self._bark()
 
@@ -138,8 +144,10 @@ class Watch:
 
     def _bark(self) -> None:
         now = time.monotonic()
+        others_go_on = now - self._committed_at <= self._watchdog_seconds
+        patience = self._watchdog_seconds * (_PATIENCE_WITH_OTHERS if others_go_on else 1)
         for partition, moved_at in self._moved_at.items():
-            if now - moved_at > self._watchdog_seconds:
+            if now - moved_at > patience:
                 raise WorkerError(
                     f"nothing was committed of {partition} for {now - moved_at:.0f} s, though it has events to read or "
                     f"Redis or Kafka does not answer. Last trouble: {self._agents.trouble or self._trouble or 'none'}. "

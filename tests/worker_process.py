@@ -17,6 +17,7 @@ import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from kafka import KafkaAdminClient
 
+from salesfx.audit.recomputation import recomputed_cells
 from salesfx.definitions import Definitions
 from salesfx.events import DEAD_LETTERS
 from salesfx.kafka_log import KafkaLog
@@ -25,7 +26,6 @@ from salesfx.settings import load_settings
 from salesfx.simulator import load
 from salesfx.tables import RedisTables, Snapshot, connect
 from salesfx.tables.layout import DAYS, HOURS, to_cells
-from tests.reference import reference_tables
 
 PATIENCE = 120.0
 """Seconds for what has no time of its own: the machine may be busy with other things."""
@@ -310,4 +310,4 @@ def simulated(seed: int, count: int) -> list[Message]:
 def expected(messages: Iterable[Message], definitions: Definitions | None = None) -> Cells:
     """Compute the tables of messages the slow way."""
     events = [(message.topic, message.value) for message in messages if message.value]
-    return reference_tables(events, definitions or Definitions())
+    return recomputed_cells(events, definitions or Definitions())

@@ -1,27 +1,36 @@
 """Reading the tables with a deadline, and refusing those that mean something else."""
 
 import asyncio
-from collections.abc import Collection
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from typing import TypeVar
 
+import msgspec
 import redis.exceptions
 
 from salesfx.definitions import only_adds_rates
-from salesfx.errors import SalesfxError
+from salesfx.errors import NeedsAttentionError, SalesfxError
 from salesfx.reading.month import Month
 from salesfx.reading.months import MonthList, month_list
 from salesfx.reading.report import MonthReport, month_report
-from salesfx.settings import Settings, SettingsError, masked_url
-from salesfx.tables import RedisTables, Snapshot, Tables, connect
+from salesfx.settings import Settings, masked_url
+from salesfx.tables import Snapshot, Tables, tables_of
 from salesfx.tables.away import TablesAwayError, redis_away
 from salesfx.tables.definitions_check import definitions_changed
 from salesfx.tables.layout import MONTH
+from salesfx.tables.store import View, ViewLostError
 
 DEADLINE_SECONDS = 5.0
 _ATTEMPTS = 5
+_Answer = TypeVar("_Answer")
 
 
 class NoTablesError(SalesfxError):
     """Redis answers, and holds no tables under the namespace."""
+
+
+class RecordDamagedError(NeedsAttentionError):
+    """Somebody else has written to the records."""
 
 
 class Reader:
@@ -48,11 +57,7 @@ class Reader:
             SettingsError: `redis` is not a URL of a Redis.
 
         """
-        try:
-            client = connect(settings.redis)
-        except ValueError:  # its message may quote a part of the password
-            raise SettingsError("redis: this is no URL of a Redis; write it like redis://127.0.0.1:6379/0") from None
-        return cls(RedisTables(client, settings.namespace), settings, deadline=deadline)
+        return cls(tables_of(settings), settings, deadline=deadline)
 
     async def month(self, month: Month) -> MonthReport:
         """Report one month; raises what `snapshot` raises."""
@@ -92,12 +97,39 @@ class Reader:
         except (redis.exceptions.RedisError, OSError) as error:
             raise redis_away(self._settings.redis, error) from error
         if snapshot is None:
-            raise NoTablesError(
-                f"there are no tables yet: Redis at {where} answers, but holds nothing under the namespace "
-                f"{self._settings.namespace!r}. The worker makes them when it starts: `salesfx worker`, or `salesfx up`."
-            )
+            raise self._no_tables()
         self._check_meaning(snapshot)
         return snapshot
+
+    @contextlib.asynccontextmanager
+    async def view(self, names: Collection[str] | None = None) -> AsyncIterator[View]:
+        """Open the tables and all records of one instant; there is no deadline, since a scan may take seconds.
+
+        Args:
+            names: Of the tables that its snapshot is to hold; None: all.
+
+        Raises:
+            TablesAwayError: Redis gave an error, or no answer, also to what is read from the view.
+            NoTablesError: There are none yet.
+            DefinitionsChangedError: They were made under other definitions; see `snapshot`.
+            ViewLostError: They were emptied or replaced while they were being read; open another.
+
+        """
+        try:
+            async with self._tables.view(names) as view:
+                if view is None:
+                    raise self._no_tables()
+                self._check_meaning(view.snapshot)
+                yield view
+        except (redis.exceptions.RedisError, OSError) as error:
+            raise redis_away(self._settings.redis, error) from error
+
+    def _no_tables(self) -> NoTablesError:
+        return NoTablesError(
+            f"there are no tables yet: Redis at {masked_url(self._settings.redis)} answers, but holds nothing under the "
+            f"namespace {self._settings.namespace!r}. The worker makes them when it starts: `salesfx worker`, or "
+            "`salesfx up`."
+        )
 
     async def close(self) -> None:
         """Give back the connections."""
@@ -113,3 +145,30 @@ class Reader:
 
 
 _WHAT_TO_DO = "Is it running, and is SALESFX_REDIS (`redis` in the settings) right?"
+
+
+async def with_views(reader: Reader, names: Collection[str], read: Callable[[View], Awaitable[_Answer]]) -> _Answer:
+    """Read from a view; where it is lost on the way, from another, a few times.
+
+    Args:
+        reader: Opens the views.
+        names: Of the tables that their snapshot is to hold.
+        read: What to do with one.
+
+    Raises:
+        SalesfxError: What `Reader.view` raises.
+
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            async with reader.view(names) as view:
+                return await read(view)
+        except ViewLostError:
+            if attempt == _ATTEMPTS:
+                raise
+        except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+            raise RecordDamagedError(
+                f"there is a record in Redis that salesfx cannot have written ({type(error).__name__}: {error}). `salesfx "
+                "audit` names it, and docs/audit.md says what to do."
+            ) from error
+    raise AssertionError

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers and text as people read them."""
 
 from collections.abc import Iterable
 from decimal import Decimal
@@ -19,3 +19,10 @@ def total(sales: Iterable[CountAndValue]) -> str:
 def percent(ratio: float | None) -> str:
     """Write a ratio as a percentage with one digit, or a dash where there is none."""
     return "-" if ratio is None else f"{ratio * 100:.1f} %"
+
+
+def printable(text: str) -> str:
+    """Write what is not printable as an escape: text that was sent to us may hold anything, and a terminal obeys some."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

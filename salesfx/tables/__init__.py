@@ -1,7 +1,7 @@
 """The KPI tables: their layout, the commit, the atomic reader."""
 
 from salesfx.tables.memory import MemoryTables
-from salesfx.tables.redis import RedisTables, connect
-from salesfx.tables.store import Snapshot, Tables
+from salesfx.tables.redis import RedisTables, connect, tables_of
+from salesfx.tables.store import Snapshot, Tables, View, ViewLostError
 
-__all__ = ["MemoryTables", "RedisTables", "Snapshot", "Tables", "connect"]
+__all__ = ["MemoryTables", "RedisTables", "Snapshot", "Tables", "View", "ViewLostError", "connect", "tables_of"]

@@ -8,6 +8,15 @@ class TablesAwayError(SalesfxError):
     """Redis cannot be reached, or refuses us."""
 
 
+_ADVICE = {
+    "NOPERM": "Give its user all commands on the keys of the namespace: who explains or audits keeps a short journal there.",
+    "READONLY": "It is a replica. Give the address of the one that takes writes: who explains or audits keeps a short journal.",
+    "OOM": "It is full: give it more memory (maxmemory).",
+    "WRONGTYPE": "Somebody else has written to salesfx's keys. Put a backup of Redis back, or set `namespace` to a new name: the "
+    "tables are then made anew from the log.",
+}
+
+
 def redis_away(url: str, error: BaseException) -> TablesAwayError:
     """Say why Redis cannot be used, and what to do; the URL's password is not shown."""
     words = str(error).rstrip(".") or type(error).__name__
@@ -18,6 +27,9 @@ def redis_away(url: str, error: BaseException) -> TablesAwayError:
         )
     if "WRONGPASS" in words or "invalid username-password" in words:
         return TablesAwayError(f"Redis at {masked_url(url)} refuses the password that SALESFX_REDIS has.")
+    for sign, advice in _ADVICE.items():
+        if sign in words:
+            return TablesAwayError(f"Redis at {masked_url(url)} refuses a command: {words}. {advice}")
     return TablesAwayError(
         f"Redis at {masked_url(url)} cannot be used: {words}. Is it running, and is SALESFX_REDIS right?"
     )

@@ -23,9 +23,11 @@
 --         {'DEFINITIONS', fingerprint}.
 
 local VERSION, NONE, CHUNK = 8, string.rep('\0', 8), 4000  -- unpack() fails at 8,000
+local JOURNAL_BYTES = 64 * 1024 * 1024
 local batch, versions, contents = cmsgpack.unpack(ARGV[1]), ARGV[2], ARGV[3]
 local meta, offsets = batch.prefix .. 'meta', batch.prefix .. 'offsets'
 local counters, marks, months = batch.prefix .. 'counters', batch.prefix .. 'marks', batch.prefix .. 'months'
+local journals = batch.prefix .. 'journals'
 
 -- Checks.
 
@@ -36,7 +38,7 @@ local function refused(key, wanted)
     end
 end
 local refusal = refused(months, 'set') or refused(meta, 'hash') or refused(offsets, 'hash')
-    or refused(counters, 'hash') or refused(marks, 'hash')
+    or refused(counters, 'hash') or refused(marks, 'hash') or refused(journals, 'hash')
 for name in pairs(batch.tables) do
     refusal = refusal or refused(batch.prefix .. name, 'hash')
 end
@@ -56,7 +58,7 @@ if stored ~= batch.before then
     return {'SEEK', stored}
 end
 
-local keys, conflicts = {}, {'CONFLICT', stored}
+local keys, conflicts, tokens, images = {}, {'CONFLICT', stored}, redis.call('HKEYS', journals), {}
 for index, ref in ipairs(batch.refs) do
     keys[index] = batch.prefix .. ref
 end
@@ -69,13 +71,43 @@ for from = 1, #keys, CHUNK do
         if (record and string.sub(record, 1, VERSION) or NONE) ~= seen then
             conflicts[#conflicts + 1] = index
         end
+        if #tokens > 0 and index <= #batch.lengths then
+            images[#images + 1] = batch.refs[index]
+            images[#images + 1] = record or ''
+        end
     end
 end
 if #conflicts > 2 then
     return conflicts
 end
 
+for _, token in ipairs(tokens) do
+    local wrong = refused(batch.prefix .. 'journal:' .. token, 'list')
+    if wrong then
+        return wrong
+    end
+end
+
 -- Writes.
+
+-- Who looks at one instant is told what the records were before. A journal ends that nobody has refreshed, and so has
+-- expired, or that is read too slowly: the commits must not fill Redis with it.
+local bytes = 0
+for _, part in ipairs(images) do
+    bytes = bytes + #part
+end
+for _, token in ipairs(tokens) do
+    local journal = batch.prefix .. 'journal:' .. token
+    local goes_on = redis.call('HINCRBY', journals, token, string.format('%d', bytes)) <= JOURNAL_BYTES
+    for from = 1, #images, CHUNK do
+        goes_on = goes_on
+            and redis.call('RPUSHX', journal, unpack(images, from, math.min(from + CHUNK - 1, #images))) > 0
+    end
+    if not goes_on then
+        redis.call('DEL', journal)
+        redis.call('HDEL', journals, token)
+    end
+end
 
 local set, removed = {}, {}
 local function flush(least)

@@ -13,6 +13,8 @@ live tables:
     {salesfx}:1:month:2026-10             hash: metric|dimension -> integer
     {salesfx}:1:days:2026-10              hash: day|metric|dimension -> integer
     {salesfx}:1:hours:2026-10             hash: dayThour|metric|dimension -> integer
+    {salesfx}:1:journals                  hash: token of a journal, kept for somebody who looks at one instant -> bytes
+    {salesfx}:1:journal:TOKEN             list: a head, then ref, content before, ref, content before, ...
     {salesfx}:1:lead:ID, quote:ID, deal:ID, account:ID, lead-of-quote:ID, lead-of-deal:ID
                                           records: 8 random bytes for the commit, then MessagePack
 """
@@ -41,6 +43,7 @@ class Layout:
         self.counters = self.prefix + "counters"
         self.marks = self.prefix + "marks"
         self.months = self.prefix + "months"
+        self.journals = self.prefix + "journals"
 
     def record(self, ref: str) -> str:
         """Name the key of a record."""
@@ -49,6 +52,10 @@ class Layout:
     def table(self, name: str) -> str:
         """Name the key of a table, by its name like month:2026-10."""
         return self.prefix + name
+
+    def journal(self, token: str) -> str:
+        """Name the key of a journal."""
+        return f"{self.prefix}journal:{token}"
 
     def ref(self, key: str) -> str:
         """Name the record whose key it is."""

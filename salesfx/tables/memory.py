@@ -1,11 +1,12 @@
 """The tables in memory: the twin of the Redis ones, for tests and for trying things without a server."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 
 from salesfx.definitions import Definitions
 from salesfx.tables.definitions_check import may_upgrade
-from salesfx.tables.layout import FIRST_GENERATION, MONTH, VERSION_BYTES, by_table, partition_field
+from salesfx.tables.layout import DAYS, FIRST_GENERATION, HOURS, MONTH, VERSION_BYTES, by_table, partition_field
 from salesfx.tables.store import (
     Answer,
     Commit,
@@ -107,11 +108,41 @@ class MemoryTables:
             marks=dict(data.marks),
         )
 
+    @asynccontextmanager
+    async def view(self, tables: Collection[str] | None = None) -> AsyncIterator["MemoryView | None"]:
+        """Open a view: the tables and records of one instant; None where there are none."""
+        if tables is None:
+            tables = [
+                kind + name.removeprefix(MONTH)
+                for name in self.data.tables
+                if name.startswith(MONTH)
+                for kind in (MONTH, DAYS, HOURS)
+            ]
+        snapshot = await self.snapshot(tables)
+        yield None if snapshot is None else MemoryView(snapshot, dict(self.data.records))
+
     async def check(self) -> None:
         """Nothing in memory is evicted."""
 
     async def close(self) -> None:
         """There is nothing to give back."""
+
+
+class MemoryView:
+    """The tables and all records as they were at one instant; see `salesfx.tables.store.View`."""
+
+    def __init__(self, snapshot: Snapshot, records: Mapping[str, bytes]) -> None:
+        self.snapshot = snapshot
+        self._records = records
+
+    async def scan(self, *kinds: str) -> AsyncIterator[dict[str, bytes]]:
+        """Give every record of some kinds, by reference and without its version."""
+        yield {ref: record[VERSION_BYTES:] for ref, record in self._records.items() if ref.startswith(kinds)}
+
+    async def read(self, refs: Collection[str]) -> dict[str, bytes | None]:
+        """Read records, without their versions; None where there was none."""
+        found = {ref: self._records.get(ref) for ref in refs}
+        return {ref: None if record is None else record[VERSION_BYTES:] for ref, record in found.items()}
 
 
 class MemoryData:

@@ -1,7 +1,8 @@
 """The tables in a real Redis or Valkey."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
 
@@ -12,6 +13,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import WatchError
 
 from salesfx.definitions import Definitions
+from salesfx.settings import Settings, SettingsError
 from salesfx.tables.definitions_check import definitions_lost, may_upgrade
 from salesfx.tables.layout import (
     FIRST_GENERATION,
@@ -32,6 +34,7 @@ from salesfx.tables.store import (
     StoreUnfitError,
     Versioned,
 )
+from salesfx.tables.view import RedisView, read_snapshot
 
 SCRIPT = resources.files("salesfx.tables").joinpath("commit.lua").read_text(encoding="utf-8")
 OLDEST_REDIS = (6, 2)
@@ -171,31 +174,16 @@ class RedisTables:
 
     async def snapshot(self, tables: Collection[str] = ()) -> Snapshot | None:
         """Read tables and everything beside them, atomically."""
-        while True:
-            generation = await self._redis.get(self._current)
-            if generation is None:
-                return None
-            layout = Layout(self._namespace, generation.decode())
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.get(self._current)
-                pipe.smembers(layout.months)
-                for key in (layout.meta, layout.offsets, layout.counters, layout.marks, *map(layout.table, tables)):
-                    pipe.hgetall(key)
-                still, months, meta, offsets, counters, marks, *found = await pipe.execute()
-            if still != generation:
-                continue
-            if not meta:
-                return None
-            return Snapshot(
-                generation=layout.generation,
-                fingerprint=meta[b"fingerprint"].decode(),
-                definitions=meta[b"definitions"],
-                months=sorted(month.decode() for month in months),
-                tables={name: _integers(table) for name, table in zip(tables, found, strict=True)},
-                offsets=_integers(offsets),
-                counters=_integers(counters),
-                marks={name.decode(): mark.decode() for name, mark in marks.items()},
-            )
+        return await read_snapshot(self._redis, self._namespace, tables)
+
+    @asynccontextmanager
+    async def view(self, tables: Collection[str] | None = None) -> AsyncIterator[RedisView | None]:
+        """Open a view: the tables and records of one instant; None where there are none."""
+        view = RedisView(self._redis, self._namespace)
+        try:
+            yield view if await view.open(tables) else None
+        finally:
+            await view.close()
 
     async def check(self) -> None:
         """Refuse a Redis that is too old, or that may evict records."""
@@ -216,10 +204,20 @@ class RedisTables:
         await self._redis.aclose()
 
 
+def tables_of(settings: Settings) -> RedisTables:
+    """Give the tables of the Redis in the settings; nothing is sent before they are first used.
+
+    Raises:
+        SettingsError: `redis` is not a URL of a Redis.
+
+    """
+    try:
+        client = connect(settings.redis)
+    except ValueError:  # its message may quote a part of the password
+        raise SettingsError("redis: this is no URL of a Redis; write it like redis://127.0.0.1:6379/0") from None
+    return RedisTables(client, settings.namespace)
+
+
 def _strings(increments: Mapping[str, int]) -> dict[str, str]:
     """Write integers as strings: the script's numbers are doubles."""
     return {field: str(number) for field, number in increments.items()}
-
-
-def _integers(table: Mapping[bytes, bytes]) -> dict[str, int]:
-    return {field.decode(): int(number) for field, number in table.items()}

@@ -1,11 +1,12 @@
 """What every store of the tables can do; the Redis one and its in-memory twin pass the same contract tests."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from salesfx.definitions import Definitions
-from salesfx.errors import NeedsAttentionError
+from salesfx.errors import NeedsAttentionError, SalesfxError
 from salesfx.kpi import Cells
 
 Versioned = dict[str, bytes | None]
@@ -18,6 +19,20 @@ class DefinitionsChangedError(NeedsAttentionError):
 
 class StoreUnfitError(NeedsAttentionError):
     """The Redis is set up so that it could lose what must not be lost."""
+
+
+class TablesDamagedError(NeedsAttentionError):
+    """Somebody else has written to the tables what is no number."""
+
+    def __init__(self, table: str, cell: tuple[bytes, bytes]) -> None:
+        super().__init__(
+            f"the table {table} in Redis holds {cell[1][:40]!r} under {cell[0][:200]!r}, which salesfx never writes. Put a "
+            "backup of Redis back, or set `namespace` to a new name: the tables are then made anew from the log."
+        )
+
+
+class ViewLostError(SalesfxError):
+    """The tables were emptied, restored or replaced while a view of them was open; open another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +102,32 @@ class Snapshot:
     marks: Mapping[str, str]
 
 
+class View(Protocol):
+    """The tables and all records as they were at one instant, however many commits come meanwhile."""
+
+    snapshot: Snapshot
+    """The tables of that instant, and the offsets that they stand on."""
+
+    def scan(self, *kinds: str) -> AsyncIterator[dict[str, bytes]]:
+        """Give every record of some kinds once, by reference and without its version, in chunks of some thousands.
+
+        Args:
+            kinds: Prefixes of the references, like `salesfx.lead.LEAD`; all keys are walked over once for all of them.
+
+        Raises:
+            ViewLostError: What the view shows is not known any more.
+
+        """
+
+    async def read(self, refs: Collection[str]) -> dict[str, bytes | None]:
+        """Read records, without their versions; None where there was none.
+
+        Raises:
+            ViewLostError: What the view shows is not known any more.
+
+        """
+
+
 class Tables(Protocol):
     """The KPI tables with the records and offsets that they stand on."""
 
@@ -118,6 +159,14 @@ class Tables(Protocol):
 
     async def snapshot(self, tables: Collection[str] = ()) -> Snapshot | None:
         """Read tables, by name, and everything beside them, atomically; None where there are none."""
+
+    def view(self, tables: Collection[str] | None = None) -> AbstractAsyncContextManager[View | None]:
+        """Open a view: the tables and records of one instant; None where there are none.
+
+        Args:
+            tables: Names of the tables that its snapshot is to hold; None: all of every month.
+
+        """
 
     async def check(self) -> None:
         """Refuse a store that could lose what must not be lost.

@@ -23,6 +23,7 @@ from kafka.admin import NewTopic
 from salesfx.definitions import Definitions
 from salesfx.local import LocalServers
 from salesfx.log_ends import LogEnds
+from salesfx.reading.explanation import explain
 from salesfx.rules import Rules
 from salesfx.server import ServerStartError, serve
 from salesfx.settings import Settings, SettingsError
@@ -34,7 +35,8 @@ from tests.worked_example import EVENTS
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NO_KAFKA = "127.0.0.1:1"
-PAGES = ("/", "/metrics", "/api/months", "/api/months/2026-11", "/nowhere")
+EXPLAIN = "/api/explain?month=2026-11&metric=booked_sales_value"
+PAGES = ("/", "/metrics", "/api/months", "/api/months/2026-11", EXPLAIN, "/nowhere")
 
 
 async def fill(settings: Settings, definitions: Definitions | None = None) -> None:
@@ -44,7 +46,9 @@ async def fill(settings: Settings, definitions: Definitions | None = None) -> No
     tables = RedisTables(connect(settings.redis), settings.namespace)
     await tables.open(definitions or settings.definitions)
     await tables.start_at("lead_created", 0, 0)
-    await tables.commit(Commit("lead_created", 0, 0, 8, cells=folded.cells, counters={"processed|lead_created": 8}))
+    seen = dict.fromkeys(folded.records, b"")
+    counters = {"processed|lead_created": 8}
+    await tables.commit(Commit("lead_created", 0, 0, 8, seen, dict(folded.records), folded.cells, counters))
     await tables.close()
 
 
@@ -124,6 +128,24 @@ async def test_openmetrics_and_compression_are_negotiated(settings: Settings) ->
     [
         ("/api/months/November", 400, "'November' is not a month: write it YYYY-MM, like 2026-11."),
         ("/api/months/2026-13", 400, "'2026-13' is not a month: write it YYYY-MM, like 2026-11."),
+        (
+            "/api/explain?metric=leads",
+            400,
+            "month is missing: ask like /api/explain?month=2026-11&metric=booked_sales_value.",
+        ),
+        ("/api/explain?month=x&metric=leads", 400, "'x' is not a month: write it YYYY-MM, like 2026-11."),
+        (
+            "/api/explain?month=2026-11&metric=leads&category=expansion",
+            400,
+            "leads is not broken down by category; it has source or salesperson.",
+        ),
+        (EXPLAIN + "&limit=10001", 400, "limit is not a number from 0 to 10000."),
+        (EXPLAIN + "&limit=-1", 400, "limit is not a number from 0 to 10000."),
+        (
+            EXPLAIN + "&sources=web",
+            400,
+            "'sources' is none of the parameters month, metric, source, salesperson, category, limit.",
+        ),
         ("/nowhere", 404, "There is no such page. / lists what there is."),
     ],
 )
@@ -142,6 +164,76 @@ async def test_only_reading_is_allowed(settings: Settings) -> None:
     ):
         assert (response.status, response.headers["Allow"]) == (405, "GET,HEAD")
         assert await response.json() == {"error": "This server only answers GET and HEAD."}
+
+
+async def test_a_number_is_explained(settings: Settings) -> None:
+    """To the JSON that the command gives; the limit does not change the sum."""
+    await fill(settings)
+    async with serving(settings) as url:
+        status, body, response = await get(url + EXPLAIN + "&category=expansion")
+        assert (status, response.content_type) == (200, "application/json")
+        answer = json.loads(body)
+        assert (answer["number"], answer["sum"], answer["count"], answer["exact"]) == ("1150.00", "1150.00", 1, True)
+        assert answer["contributions"][0]["why"][1] == "expansion: covered until 2027-06-01 by D0"
+        short = json.loads((await get(url + EXPLAIN + "&limit=0"))[1])
+        assert (short["sum"], short["count"], short["contributions"]) == ("1150.00", 1, [])
+    done = await asyncio.to_thread(
+        run, settings, "explain", "2026-11", "booked_sales_value", "--category", "expansion", "--json"
+    )
+    assert (done.returncode, json.loads(done.stdout)) == (0, answer)
+
+
+async def test_more_explanations_than_are_waited_for_are_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once and with a sentence, while the others wait for their turn and are answered; nothing else waits."""
+    await fill(settings)
+    go, running, most = asyncio.Event(), 0, 0
+
+    async def held(*arguments: Any) -> Any:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await go.wait()
+        answer = await explain(*arguments)
+        running -= 1
+        return answer
+
+    monkeypatch.setattr("salesfx.server.explain", held)
+    async with serving(settings) as url:
+        asked = [asyncio.create_task(get(url + EXPLAIN)) for _ in range(13)]
+        done, waiting = await asyncio.wait(asked, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        while len(done) < 3:
+            more, waiting = await asyncio.wait(waiting, timeout=5)
+            done |= more
+        assert {task.result()[0] for task in done} == {503}
+        assert "ask again later" in done.pop().result()[1]
+        assert (await get(url + "/api/months/2026-11"))[0] == 200
+        go.set()
+        assert sorted([(await task)[0] for task in asked]) == [200] * 10 + [503] * 3
+        assert most == 2
+        assert (await get(url + EXPLAIN))[0] == 200
+
+
+async def test_who_has_gone_away_holds_up_nobody(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Explanations for clients that have given up are given up too: the next one is answered."""
+    await fill(settings)
+    hung = True
+
+    async def held(*arguments: Any) -> Any:
+        if hung:
+            await asyncio.Event().wait()
+        return await explain(*arguments)
+
+    monkeypatch.setattr("salesfx.server.explain", held)
+    async with serving(settings) as url:
+        asked = [asyncio.create_task(get(url + EXPLAIN)) for _ in range(10)]
+        await asyncio.sleep(0.5)
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+        hung = False
+        assert (await asyncio.wait_for(get(url + EXPLAIN), 10))[0] == 200
 
 
 async def test_a_month_without_anything_is_zeros(settings: Settings) -> None:
@@ -426,6 +518,44 @@ async def test_kpi_gives_the_json_of_the_api(settings: Settings) -> None:
         )
     done = await asyncio.to_thread(run, settings, "kpi", "--month", "2026-10")
     assert (done.returncode, "1 200.00" in done.stdout) == (0, True)
+
+
+async def test_explain_and_show_for_people(settings: Settings) -> None:
+    """In words, with the places of the events; names are not read as markup."""
+    await fill(settings)
+    done = await asyncio.to_thread(run, settings, "explain", "2026-10", "qualified_leads_value")
+    assert done.returncode == 0, done.stderr
+    assert "2026-10, qualified_leads_value: 1 200.00 EUR" in done.stdout
+    assert "1 contribution adds up to 1 200.00 EUR, as the tables show" in done.stdout
+    assert "value: quote Q2 at quote_sent[" in done.stdout
+    done = await asyncio.to_thread(run, settings, "explain", "2026-10", "conversion")
+    assert "2026-10, conversion: 0.0 %" in done.stdout
+    done = await asyncio.to_thread(run, settings, "show", "account", "A1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.index("deal D0") < done.stdout.index("deal D3")
+    done = await asyncio.to_thread(run, settings, "show", "quote", "Q3", "--json")
+    assert json.loads(done.stdout)["entity"]["qualifies"] is False
+    done = await asyncio.to_thread(run, settings, "show", "deal", "nobody")
+    assert (done.returncode, "there is no deal 'nobody'" in done.stderr) == (1, True)
+    done = await asyncio.to_thread(run, settings, "explain", "2026-10", "leads", "--category", "expansion")
+    assert (done.returncode, "it has source or salesperson" in done.stderr) == (2, True)
+
+
+async def test_a_number_that_is_not_the_sum_is_said_loudly(settings: Settings) -> None:
+    """Somebody wrote into the tables: both numbers, exit status 1, and where to go on."""
+    await fill(settings)
+    client = connect(settings.redis)
+    key = f"{{{settings.namespace}}}:1:month:2026-11"
+    await client.hincrby(key, "booked_sales_value|category=expansion", 1)
+    await client.aclose()
+    done = await asyncio.to_thread(run, settings, "explain", "2026-11", "booked_sales_value")
+    assert done.returncode == 1
+    assert "1 150.01 EUR" in done.stdout
+    assert "adds up to 1 150.00 EUR, NOT as the tables show" in done.stdout
+    assert "`salesfx audit --month 2026-11`" in done.stderr
+    async with serving(settings) as url:
+        answer = json.loads((await get(url + EXPLAIN))[1])
+    assert (answer["number"], answer["sum"], answer["exact"]) == ("1150.01", "1150.00", False)
 
 
 def test_kpi_tells_what_is_wrong(settings: Settings) -> None:

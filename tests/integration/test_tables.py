@@ -2,10 +2,7 @@
 
 import asyncio
 import random
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -29,7 +26,6 @@ from salesfx.lead import (
     QuoteFacts,
     Standing,
 )
-from salesfx.local import LocalServers
 from salesfx.rules import Rules
 from salesfx.tables import MemoryTables, RedisTables, Tables, connect
 from salesfx.tables.layout import (
@@ -41,11 +37,8 @@ from salesfx.tables.layout import (
     Layout,
     by_table,
     current_key,
-    to_cells,
 )
 from salesfx.tables.store import (
-    Answer,
-    Commit,
     Committed,
     Conflict,
     DefinitionsChangedError,
@@ -53,11 +46,11 @@ from salesfx.tables.store import (
     OtherDefinitions,
     Snapshot,
     StoreUnfitError,
+    TablesDamagedError,
 )
+from tests.stores import DEFINITIONS, TOPIC, RedisStore, Store, all_cells, batch, contents, put, shown, versions
 from tests.worked_example import EVENTS, TABLES
 
-TOPIC = "lead_created"
-DEFINITIONS = Definitions()
 DOLLARS = Definitions(rates=(Rate(currency="USD", since=date(2026, 1, 1), per_euro=Decimal("1.1")),))
 CELL = ("2026-10-05", "leads|source=web")
 HUGE = 123456789012345678
@@ -79,145 +72,6 @@ ODD = (
     "\u00e9",
     "x" * 200,
 )
-
-
-@dataclass
-class Store:
-    """Tables that nobody has opened yet, and what a test does to them from outside."""
-
-    tables: Tables
-    client: Callable[[], Tables]
-    """Makes another client of the same tables."""
-    lose: Callable[[], Awaitable[None]]
-    """Empties the store behind the clients' backs."""
-
-
-@dataclass
-class RedisStore(Store):
-    """The same in a real Redis."""
-
-    redis: Any
-    """A client of redis-py."""
-    namespace: str
-    layout: Layout
-
-    async def dump(self) -> dict[str, bytes]:
-        """Give everything under the namespace, as Redis itself would write it down."""
-        keys = [key async for key in self.redis.scan_iter(match=f"{{{self.namespace}}}:*", count=10_000)]
-        return {key.decode(): await self.redis.dump(key) or b"" for key in keys}
-
-
-@pytest.fixture(params=["memory", "valkey", "redis7"])
-async def store(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator[Store]:
-    """Each kind of store, empty."""
-    if request.param == "memory":
-        tables = MemoryTables()
-
-        async def lose() -> None:
-            tables.data.clear()
-
-        yield Store(tables, tables.client, lose)
-        return
-    url = request.getfixturevalue("redis_url" if request.param == "valkey" else "redis7_url")
-    async with _redis_store(url, namespace) as made:
-        yield made
-
-
-@pytest.fixture(params=["valkey", "redis7"])
-async def in_redis(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator[RedisStore]:
-    """Each kind of Redis, empty."""
-    url = request.getfixturevalue("redis_url" if request.param == "valkey" else "redis7_url")
-    async with _redis_store(url, namespace) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def own_redis_url() -> Iterator[str]:
-    """Start a Valkey that no other module uses: for what concerns the whole server."""
-    folder = Path(tempfile.mkdtemp(prefix="salesfx-own-redis-"))
-    try:
-        with LocalServers(folder, kafka=False) as running:
-            yield running.redis
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-async def own(own_redis_url: str, namespace: str) -> AsyncIterator[RedisStore]:
-    """Tables in a Valkey that may be harmed as a whole."""
-    async with _redis_store(own_redis_url, namespace) as made:
-        yield made
-
-
-class _redis_store:  # noqa: N801 - used like a function
-    def __init__(self, url: str, namespace: str) -> None:
-        self._url, self._namespace = url, namespace
-        self._clients: list[Tables] = []
-
-    async def __aenter__(self) -> RedisStore:
-        self._redis = connect(self._url)
-        return RedisStore(
-            self._client(), self._client, self._lose, self._redis, self._namespace, Layout(self._namespace, "1")
-        )
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._lose()
-        for client in self._clients:
-            await client.close()
-        await self._redis.aclose()
-
-    def _client(self) -> Tables:
-        self._clients.append(RedisTables(connect(self._url), self._namespace))
-        return self._clients[-1]
-
-    async def _lose(self) -> None:
-        keys = [key async for key in self._redis.scan_iter(match=f"{{{self._namespace}}}:*", count=10_000)]
-        for start in range(0, len(keys), 5000):
-            await self._redis.unlink(*keys[start : start + 5000])
-
-
-@pytest.fixture
-async def tables(store: Store) -> Tables:
-    """Tables of each kind, open, with partition 0 at offset 0."""
-    await store.tables.open(DEFINITIONS)
-    await store.tables.start_at(TOPIC, 0, 0)
-    return store.tables
-
-
-def batch(before: int, after: int, partition: int = 0, **parts: Any) -> Commit:
-    """Make a commit."""
-    return Commit(TOPIC, partition, before, after, **parts)
-
-
-async def versions(tables: Tables, *refs: str) -> dict[str, bytes]:
-    """Read the versions of records."""
-    return {ref: (record or b"")[:VERSION_BYTES] for ref, record in (await tables.load(refs)).items()}
-
-
-async def contents(tables: Tables, *refs: str) -> dict[str, bytes | None]:
-    """Read records without their versions."""
-    return {
-        ref: None if record is None else record[VERSION_BYTES:] for ref, record in (await tables.load(refs)).items()
-    }
-
-
-async def shown(tables: Tables, *names: str) -> Snapshot:
-    """Take a snapshot that must be there."""
-    snapshot = await tables.snapshot(names)
-    assert snapshot is not None
-    return snapshot
-
-
-async def put(tables: Tables, before: int, after: int, **records: bytes | None) -> Answer:
-    """Commit records by their names, over whatever is there."""
-    return await tables.commit(batch(before, after, seen=await versions(tables, *records), writes=records))
-
-
-async def all_cells(tables: Tables) -> Cells:
-    """Read every cell, by way of the months that a snapshot names."""
-    months = (await shown(tables)).months
-    snapshot = await shown(tables, *(kind + month for month in months for kind in (MONTH, DAYS, HOURS)))
-    return to_cells(snapshot.tables.items())
 
 
 # Opening.
@@ -960,6 +814,15 @@ async def test_flushall_is_noticed(own: RedisStore) -> None:
     assert await own.redis.dbsize() == 0
 
 
+@pytest.mark.parametrize(("field", "number"), [("leads|source=web", "1.5"), (b"leads|source=\xff", "1")])
+async def test_what_is_no_cell_is_named(in_redis: RedisStore, field: str | bytes, number: str) -> None:
+    """Somebody has written to a table: whoever reads it is told which, and what to do."""
+    await in_redis.tables.open(DEFINITIONS)
+    await in_redis.redis.hset(in_redis.layout.table(MONTH + "2026-10"), field, number)
+    with pytest.raises(TablesDamagedError, match=r"month:2026-10 in Redis holds .* under .*`namespace`"):
+        await in_redis.tables.snapshot([MONTH + "2026-10"])
+
+
 # What people read.
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "redis-layout.md"
@@ -972,9 +835,13 @@ def test_every_key_is_documented() -> None:
     keys = [
         key for name, key in vars(layout).items() if not name.startswith("_") and name not in {"generation", "prefix"}
     ]
-    keys += [current_key("salesfx"), *(layout.table(kind + "2026-10") for kind in (MONTH, DAYS, HOURS))]
+    keys += [
+        current_key("salesfx"),
+        layout.journal("TOKEN"),
+        *(layout.table(kind + "2026-10") for kind in (MONTH, DAYS, HOURS)),
+    ]
     keys += [layout.record(kind + "ID") for kind in (LEAD, QUOTE, DEAL, ACCOUNT, QUOTE_STAND_IN, DEAL_STAND_IN)]
-    assert len(keys) == 16
+    assert len(keys) == 18
     assert [key for key in keys if f"`{key}`" not in text] == []
     assert [metric.name for metric in CATALOGUE if f"`{metric.name}`" not in text] == []
     for record in (QuoteFacts, DealFacts):

@@ -34,7 +34,7 @@ from tests.worker_process import Message, Site, eventually
 SOMEWHERE = load_settings(environ={})
 
 
-@pytest.mark.parametrize("name", ["faust-streaming", "aiokafka"])
+@pytest.mark.parametrize("name", ["faust-streaming", "aiokafka", "kafka-python"])
 def test_the_versions_are_the_pinned_ones(name: str) -> None:
     """The pins of pyproject.toml are exact, and what is installed is what they name."""
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))

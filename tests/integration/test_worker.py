@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import redis
 from aiokafka import AIOKafkaProducer
+from kafka import KafkaProducer
 
 from salesfx.events import DEAD_LETTERS, MAX_MESSAGE, TOPICS
 from salesfx.kpi import Cells
@@ -172,6 +173,7 @@ async def test_bad_messages_are_set_aside_and_all_others_count(kafka: str, redis
     for letter in letters:
         headers = dict(letter.headers)
         assert headers.pop("detail"), "the detail says something"
+        assert abs(int(headers.pop("timestamp")) / 1000 - time.time()) < 3600
         assert (letter.value, headers) == refused[letter.key]
 
     counters = await site.counters()
@@ -533,6 +535,47 @@ async def test_no_header_makes_the_worker_write_anywhere(kafka: str, redis_url: 
         assert await only_ours(site), "no topic was made"
         assert await offsets_of_group(site) == {}, "nothing is committed to Kafka"
     assert await site.dead_letters() == []
+
+
+class NotText(str):
+    """A header name that Kafka's client writes as bytes that are not UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        """Give what another client might write."""
+        return b"\xff\xfe" + str.encode(self)
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+async def test_a_header_name_that_is_not_utf8_stops_nothing(
+    kafka: str, redis_url: str, namespace: str, compression: str | None
+) -> None:
+    """Events with such a header count, those that are refused are set aside, and so do all the others around them."""
+    site = Site(kafka, redis_url, namespace)
+    await site.make_topics()
+    events = simulated(17, 3000)
+    refused = [Message(topic, b"{}", b"k") for topic in TOPICS for _ in range(5)]
+    mixed = events + refused
+    random.Random(1).shuffle(mixed)
+
+    def publish() -> None:
+        producer = KafkaProducer(bootstrap_servers=kafka, compression_type=compression, linger_ms=5)
+        for number, message in enumerate(mixed):
+            odd = number % 300 == 7 or message.value == b"{}"
+            headers = [(NotText("trace"), b"1"), ("plain", b"2")] if odd else []
+            producer.send(site.topic(message.topic), message.value, message.key, headers)
+        producer.flush()
+        producer.close()
+
+    with site.worker(patch=MIDDLING_BATCHES) as worker:
+        await asyncio.to_thread(publish)
+        await site.caught_up(worker)
+        assert await site.cells() == expected(events)
+        assert worker.times("header name that is not UTF-8") == 1
+    letters = await site.dead_letters()
+    assert len(letters) == len(refused)
+    assert all(dict(letter.headers)["header:\ufffd\ufffdtrace"] == b"1" for letter in letters)
 
 
 async def only_ours(site: Site) -> bool:

@@ -58,6 +58,7 @@ def test_data_may_be_base64() -> None:
     assert structured(data_base64=ENCODED) == plain()
     assert structured(data_base64=ENCODED, data=None) == plain()
     assert structured(data_base64=ENCODED, data="") == plain()
+    assert structured(data_base64=ENCODED, data=" \u00a0\n") == plain(), "blank is absent in every field"
     assert structured(data_base64="?", data=EVENT) == plain()
 
 
@@ -83,6 +84,7 @@ def test_a_blank_specversion_is_none(blank: str | None) -> None:
         ({}, "data: absent; the event belongs there"),
         ({"data": None}, "data: absent; the event belongs there"),
         ({"data": "", "data_base64": 7}, "data: absent; the event belongs there"),
+        ({"data": " "}, "data: absent; the event belongs there"),
         ({"data_base64": "e30"}, "data_base64: "),  # the rest are Python's words
         ({"data_base64": "!" + ENCODED}, "data_base64: "),
         ({"data_base64": "é"}, "data_base64: "),

@@ -10,6 +10,8 @@ from salesfx.cli import COMMANDS
 from salesfx.events import EVENT_TYPES
 from salesfx.refusal import Reason
 from salesfx.settings import Settings
+from tests.mutants.bug import Bug
+from tests.mutants.catalogue import BUGS
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -35,6 +37,12 @@ def test_every_reason_of_a_refusal_has_its_remedy(reason: Reason) -> None:
 def test_every_command_is_documented(command: str) -> None:
     """Some page shows every command."""
     assert any(f"salesfx {command}" in page.read_text(encoding="utf-8") for page in PAGES)
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_every_planted_bug_is_published(bug: Bug) -> None:
+    """docs/reliability.md says of each what it would do."""
+    assert f"| `{bug.name}` | {bug.harm} |" in _page("docs/reliability.md")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from redis.exceptions import ResponseError
 from rich.console import Console
 
 from salesfx.definitions import Definitions, Rate
@@ -19,6 +20,7 @@ from salesfx.reading.table import print_report
 from salesfx.rules import Rules
 from salesfx.settings import RateSetting, Settings
 from salesfx.tables import MemoryTables
+from salesfx.tables.away import redis_away
 from salesfx.tables.store import Commit, DefinitionsChangedError, Snapshot
 from tests.folding import FoldedTables
 from tests.worked_example import EVENTS
@@ -234,6 +236,23 @@ class Failing(MemoryTables):
     async def snapshot(self, tables: object = ()) -> Snapshot | None:  # noqa: ARG002
         """Fail."""
         raise ConnectionRefusedError("refused")
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("NOPERM this user has no permissions to run the 'rpush' command", "keeps a short journal"),
+        ("READONLY You can't write against a read only replica.", "one that takes writes"),
+        ("OOM command not allowed when used memory > 'maxmemory'.", "more memory"),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", "Somebody else has written"),
+    ],
+)
+def test_what_redis_refuses_is_not_taken_for_an_absence(words: str, advice: str) -> None:
+    """The sentence says what to do, and not to look whether it is running."""
+    sentence = str(redis_away("redis://:secret@localhost/0", ResponseError(words)))
+    assert advice in sentence
+    assert "running" not in sentence
+    assert "secret" not in sentence
 
 
 async def test_a_redis_that_is_away_is_named_without_its_password() -> None:

@@ -1,15 +1,27 @@
 """The reference must be right itself before anything is compared with it."""
 
+import ast
+import base64
 import json
 import random
 from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
+from salesfx.audit import recomputation
+from salesfx.audit.recomputation import (
+    NoRateError,
+    RefusedError,
+    from_canonical,
+    read_event,
+    recomputed_cells,
+    refused,
+    tables_of,
+)
 from salesfx.definitions import Definitions, Rate
-from tests.reference import read_event, reference_tables, refused
 
 Raw = tuple[str, bytes]
 Tables = dict[tuple[str, str], int]
@@ -51,11 +63,11 @@ def won(deal_id: str, occurred_at: str, amount: object = "100", **fields: object
 
 def tables(*events: Raw, definitions: Definitions = DEFAULTS) -> Tables:
     """Compute the tables, and see to it that neither order nor duplicates change them."""
-    result = reference_tables(events, definitions)
+    result = recomputed_cells(events, definitions)
     shuffled = [*events, *events]
     for seed in range(5):
         random.Random(seed).shuffle(shuffled)
-        assert reference_tables(shuffled, definitions) == result
+        assert recomputed_cells(shuffled, definitions) == result
     return result
 
 
@@ -602,3 +614,82 @@ def test_amounts_are_never_binary_floats() -> None:
     assert b"0.285" in value
     assert read_event(topic, value, DEFAULTS).hundredths == 29
     assert not refused(topic, value.ljust(64 * 1024), DEFAULTS)
+
+
+def test_it_shares_no_code_with_what_it_is_compared_with() -> None:
+    """The second implementation imports nothing of the first, only the type of the settings."""
+    modules = list(Path(str(recomputation.__file__)).parent.glob("*.py"))
+    assert len(modules) > 5
+    for module in modules:
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                ours = name.startswith(("salesfx.audit.recomputation", "salesfx.definitions"))
+                assert ours or name.split(".")[0] not in {"salesfx", "streams", "tests"}, f"{module.name}: {name}"
+
+
+@pytest.mark.parametrize(("topic", "content"), flat(GOOD))
+def test_an_event_comes_back_from_its_canonical_bytes(topic: str, content: dict[str, object]) -> None:
+    """They hold all that is read of an event but the converted amount."""
+    read = read_event(topic, json.dumps(content).encode(), DEFAULTS)
+    assert from_canonical(topic, read.canonical, read.hundredths) == read
+
+
+def test_envelopes() -> None:
+    """CloudEvents 1.0, structured and binary; what the event says itself goes before the envelope's id and time."""
+    own: Content = {"lead_id": "L", "source": "web"}
+    envelope: Content = {"specversion": "1.0", "id": "e", "time": "2026-01-01T00:00:00Z", "source": "/crm"}
+    headers = [("ce_specversion", b"1.0"), ("ce_id", b"e"), ("ce_time", b"2026-01-01T00:00:00Z")]
+    plain = read_event("lead_created", json.dumps({**LEAD, "source": "web"}).encode(), DEFAULTS)
+    packed = base64.b64encode(json.dumps(own).encode()).decode()
+    for data in ({"data": own}, {"data_base64": packed}, {"data": "", "data_base64": packed}):
+        assert read_event("lead_created", json.dumps({**envelope, **data}).encode(), DEFAULTS) == plain
+    assert read_event("lead_created", json.dumps(own).encode(), DEFAULTS, headers) == plain
+    both = {**own, "event_id": "mine", "occurred_at": "2026-02-01T00:00:00Z"}
+    read = read_event("lead_created", json.dumps({**envelope, "data": both}).encode(), DEFAULTS)
+    assert (read.event_id, read.occurred_at.month, read.source) == ("mine", 2, "web")
+    without: list[Content] = [{"specversion": "0.3", "data": own}, {"data_base64": "?"}, {}, {"data": []}]
+    for broken in without:
+        assert refused("lead_created", json.dumps({**envelope, **broken}).encode(), DEFAULTS)
+    for other in ([("ce_specversion", b"0.3")], [("ce_specversion", b"\xff")]):
+        with pytest.raises(RefusedError):
+            read_event("lead_created", json.dumps(LEAD).encode(), DEFAULTS, other)
+
+
+@pytest.mark.parametrize(
+    ("topic", "content"),
+    [
+        ("lead_created", {**LEAD, "note": json.loads("[" * 100 + "]" * 100)}),
+        ("quote_sent", {**QUOTE, "amount": "0." + "1" * 101}),
+        ("quote_sent", {**QUOTE, "amount": "0." + "0" * 200 + "1"}),
+    ],
+)
+def test_bounds_of_form(topic: str, content: dict[str, object]) -> None:
+    """At most 100 levels and 100 decimals; brackets in a text and zeros at the end are none."""
+    assert refused(topic, json.dumps(content).encode(), DEFAULTS)
+    for fine in ({"note": "[" * 200}, {"note": json.loads("[" * 99 + "]" * 99)}, {"amount": "1." + "0" * 300}):
+        assert not refused("quote_sent", json.dumps({**QUOTE, **fine}).encode(), DEFAULTS)
+
+
+def test_a_missing_rate_is_told_apart() -> None:
+    """What could be used with a rate is another refusal than what never can."""
+    value = json.dumps({**QUOTE, "currency": "USD"}).encode()
+    with pytest.raises(NoRateError):
+        read_event("quote_sent", value, DEFAULTS)
+    rated = Definitions(rates=(Rate(currency="USD", since=date(2020, 1, 1), per_euro=Decimal("1.1")),))
+    assert read_event("quote_sent", value, rated).by_rate
+    assert not read_event("quote_sent", json.dumps(QUOTE).encode(), rated).by_rate
+    assert read_event("quote_sent", json.dumps(QUOTE).encode(), Definitions(currency="USD", rates=rated.rates)).by_rate
+
+
+def test_tables_of_cells() -> None:
+    """Days and hours by month, and the totals of the days; hours do not count twice."""
+    cells = {("2026-10-05", "f"): 2, ("2026-10-06", "f"): 3, ("2026-10-05T09", "f"): 2, ("2026-11-01", "g"): 1}
+    assert tables_of(cells) == {
+        "month:2026-10": {"f": 5},
+        "days:2026-10": {"05|f": 2, "06|f": 3},
+        "hours:2026-10": {"05T09|f": 2},
+        "month:2026-11": {"g": 1},
+        "days:2026-11": {"01|g": 1},
+    }

@@ -287,11 +287,23 @@ def test_the_messages_carry_schema_key_and_examples(topic: str) -> None:
 @pytest.mark.parametrize(
     "record",
     [
-        SimpleNamespace(topic="lead_created", partition=3, offset=17, key=None, headers=[]),
+        SimpleNamespace(topic="lead_created", partition=3, offset=17, key=None, headers=[], timestamp=None),
         SimpleNamespace(
-            topic="crm.deal_closed", partition=0, offset=0, key=b"D", headers=[("ce_id", b"1"), ("x", None)]
+            topic="crm.deal_closed",
+            partition=0,
+            offset=0,
+            key=b"D",
+            headers=[("ce_id", b"1"), ("x", None)],
+            timestamp=1_763_900_000_000,
         ),
-        SimpleNamespace(topic="lead_created", partition=3, offset=17, key=b"L", headers=[("x", b"y" * 70_000)]),
+        SimpleNamespace(
+            topic="lead_created",
+            partition=3,
+            offset=17,
+            key=b"L",
+            headers=[("x", b"y" * 70_000), ("salesfx_replay_of", b"lead_created-0-1")],
+            timestamp=0,
+        ),
     ],
 )
 def test_dead_letters_have_the_headers_that_are_documented(record: Any) -> None:

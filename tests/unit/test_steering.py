@@ -88,6 +88,19 @@ async def test_the_stored_offsets_are_where_partitions_are_read_from(tables: Mem
     assert threading.main_thread().name not in log.threads, "it blocks, so not in the event loop"
 
 
+async def test_an_offset_that_another_worker_stored_meanwhile_is_no_other_log(
+    tables: MemoryTables, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log has grown since its end was asked for, and the other worker has committed beyond that end."""
+
+    async def start_at(topic: str, partition: int, offset: int) -> int:
+        log.ends[B] = 140
+        return 120 if (topic, partition, offset) == ("lead_created", 1, 0) else offset
+
+    monkeypatch.setattr(tables, "start_at", start_at)
+    assert await steers(tables, log).starting_points([B], log.range) == {B: 120}
+
+
 async def test_a_worker_that_finds_empty_tables_makes_them_under_its_definitions(log: Log) -> None:
     """Redis may have lost everything while the worker was running: its seek opens the tables again."""
     tables = MemoryTables()

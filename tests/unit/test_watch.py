@@ -1,5 +1,7 @@
 """What the worker notices by looking, because nothing else would tell it."""
 
+import asyncio
+
 import pytest
 from redis.exceptions import ConnectionError as RedisAwayError
 
@@ -136,6 +138,20 @@ async def test_nothing_committed_for_long_though_there_are_events_ends_the_worke
     await world.look(later=WATCHDOG - 1)
     with pytest.raises(WorkerError, match=r"nothing was committed of x.lead_created\[0\] for 61 s.*TimeoutError: hung"):
         await world.look(later=2)
+
+
+async def test_a_partition_may_wait_behind_others_that_go_on(world: World) -> None:
+    """With a long log to read each has its turn, which takes longer than the watchdog's time; but not for ever."""
+    world.ends = {A: 500, B: 100_000}
+
+    async def go_on() -> None:
+        world.tables.data.offsets["lead_created:1"] = world.at[B] = world.at[B] + 10
+        await world.look(later=10)
+
+    for _ in range(50):
+        await go_on()
+    with pytest.raises(WorkerError, match=r"x.lead_created\[0\]"):
+        await asyncio.gather(*(go_on() for _ in range(50)))
 
 
 async def test_a_partition_that_comes_later_has_its_own_clock(world: World) -> None:

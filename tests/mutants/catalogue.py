@@ -1,0 +1,609 @@
+"""The planted bugs: each the most natural form of a mistake that would break a promise to the user."""
+
+from tests.mutants.bug import Bug
+
+_TABLES = "tests/integration/test_tables.py::"
+_PROCESSOR = "tests/unit/test_processor.py::"
+_LAWS = "tests/unit/test_laws.py::test_any_order_duplication_and_batching_equals_the_reference"
+_PLANTED = "tests/unit/test_planted_bugs.py::"
+_LUA, _REDIS = "salesfx/tables/commit.lua", "salesfx/tables/redis.py"
+
+_COMMIT = (
+    Bug(
+        name="no-version-check",
+        harm="Of two workers that have one lead in hand at once the later overwrites the earlier: sales are lost.",
+        file=_LUA,
+        old="if #conflicts > 2 then\n    return conflicts\nend\n",
+        new="",
+        tests=(
+            _TABLES + "test_workers_of_two_partitions_do_not_disturb_each_other[valkey]",
+            _TABLES + "test_a_conflict_names_all_records_that_changed[valkey]",
+        ),
+    ),
+    Bug(
+        name="version-is-a-counter",
+        harm="A commit that was held up through a failover matches a record that is another by now: an event is lost.",
+        file=_REDIS,
+        old="version = os.urandom(VERSION_BYTES)",
+        new='version = (max(map(int.from_bytes, commit.seen.values()), default=0) + 1).to_bytes(VERSION_BYTES, "big")',
+        tests=("tests/integration/test_planted_bugs.py::test_a_commit_held_up_through_a_failover_is_merged_again",),
+    ),
+    Bug(
+        name="only-written-records-checked",
+        harm="A category rests on an account that another worker has changed meanwhile: the table is wrong for ever.",
+        file=_REDIS,
+        old="refs = [*commit.writes, *(ref for ref in commit.seen if ref not in commit.writes)]",
+        new="refs = list(commit.writes)",
+        tests=(_TABLES + "test_a_record_that_is_only_read_is_checked[valkey]",),
+    ),
+    Bug(
+        name="no-fingerprint-check",
+        harm="Two workers with different settings add to the same tables: numbers of two meanings are mixed.",
+        file=_LUA,
+        old="if fingerprint ~= batch.fingerprint then\n    return {'DEFINITIONS', fingerprint}\nend\n",
+        new="",
+        tests=(_TABLES + "test_a_rate_for_another_currency_is_taken_over[valkey]",),
+    ),
+    Bug(
+        name="no-offset-check",
+        harm="A worker that slept moves the stored offset back or over events: they are counted twice, or never.",
+        file=_LUA,
+        old="if stored ~= batch.before then\n    return {'SEEK', stored}\nend\n",
+        new="",
+        tests=(_TABLES + "test_a_commit_from_elsewhere_is_told_where_the_tables_are[valkey]",),
+    ),
+    Bug(
+        name="gap-accepted",
+        harm="After a failover that lost writes the worker goes on behind the gap: the events in it never count.",
+        file=_LUA,
+        old="if stored ~= batch.before then",
+        new="if tonumber(stored) > tonumber(batch.before) then",
+        tests=(_TABLES + "test_a_commit_from_elsewhere_is_told_where_the_tables_are[valkey]",),
+    ),
+    Bug(
+        name="missing-offset-is-where-the-batch-begins",
+        harm="After a FLUSHALL the worker goes on from where it stands: the tables come up almost empty, without a word.",
+        file=_LUA,
+        old="if not fingerprint or not stored then\n    return {'SEEK', ''}\nend\n",
+        new="fingerprint, stored = fingerprint or batch.fingerprint, stored or batch.before\n",
+        tests=(_TABLES + "test_tables_that_were_lost_are_noticed_and_made_again[valkey]",),
+    ),
+    Bug(
+        name="offset-before-the-data",
+        harm="A worker killed between the two commands, or a conflict, leaves events that never count.",
+        file=_REDIS,
+        old='        arguments = [_pack(batch), seen, b"".join(contents)]\n',
+        new=(
+            '        field = batch["partition"]\n'
+            "        if await self._redis.hget(self._layout.offsets, field) == str(commit.before).encode():\n"
+            '            await self._redis.hset(self._layout.offsets, field, batch["after"])\n'
+            '            batch["before"] = batch["after"]\n'
+            '        arguments = [_pack(batch), seen, b"".join(contents)]\n'
+        ),
+        tests=(
+            "tests/integration/test_planted_bugs.py::test_a_worker_that_dies_at_any_command_leaves_no_event_behind",
+        ),
+    ),
+    Bug(
+        name="counters-outside-the-commit",
+        harm="The health counters drift: what is tried again is counted again, so nobody can tell what was lost.",
+        file=_REDIS,
+        old='            "counters": _strings(commit.counters),\n            "marks": commit.marks,\n        }\n',
+        new=(
+            '            "counters": {},\n            "marks": commit.marks,\n        }\n'
+            "        for name, number in commit.counters.items():\n"
+            "            await self._redis.hincrby(self._layout.counters, name, number)\n"
+        ),
+        tests=(_TABLES + "test_a_commit_that_is_sent_again_is_not_applied_again[valkey]",),
+    ),
+    Bug(
+        name="cells-through-a-lua-number",
+        harm="Large sums are rounded to sixteen digits, or the commit fails half-way.",
+        file=_LUA,
+        old="redis.call('HINCRBY', key, field, increment)",
+        new="redis.call('HINCRBY', key, field, tonumber(increment))",
+        tests=(_TABLES + "test_integers_are_exact_beyond_binary_floats[valkey]",),
+    ),
+    Bug(
+        name="zero-cells-kept",
+        harm="The names of withdrawn leads' sources and people stay in the tables, and a month without anything is listed.",
+        file=_LUA,
+        old=(
+            "        if redis.call('HINCRBY', key, field, increment) == 0 then\n"
+            "            redis.call('HDEL', key, field)\n"
+            "        end\n"
+        ),
+        new="        redis.call('HINCRBY', key, field, increment)\n",
+        tests=(_TABLES + "test_withdrawn_events_leave_no_cell[valkey]",),
+    ),
+    Bug(
+        name="types-unchecked",
+        harm="A key of another type makes the script fail after its first write: records and tables disagree for ever.",
+        file=_LUA,
+        old="for name in pairs(batch.tables) do\n    refusal = refusal or refused(batch.prefix .. name, 'hash')\nend\n",
+        new="",
+        tests=(_TABLES + "test_a_key_of_a_wrong_type_stops_a_commit_before_it_writes[valkey-month:2026-10]",),
+    ),
+    Bug(
+        name="non-atomic-reader",
+        harm="The wall shows a table of one instant beside one of another: parts that do not add up to their total.",
+        file="salesfx/tables/view.py",
+        old="async with client.pipeline(transaction=True) as pipe:",
+        new="async with client.pipeline(transaction=False) as pipe:",
+        tests=(_TABLES + "test_a_snapshot_shows_one_instant[valkey]",),
+    ),
+    Bug(
+        name="journal-lost-with-an-answer",
+        harm="An audit, after Redis has paused for some seconds, compares records of several instants.",
+        file="salesfx/tables/view.py",
+        old="if not journal or journal[0] != self._head:",
+        new="if not journal:",
+        tests=("tests/integration/test_views.py::test_a_repeated_read_shows_nothing_of_another_instant",),
+    ),
+    Bug(
+        name="view-shows-the-last-change-but-one",
+        harm="An audit while events come in compares records of several instants, and finds differences that are none.",
+        file="salesfx/tables/view.py",
+        old="            self._images.setdefault(ref.decode(), image[VERSION_BYTES:] if image else None)\n",
+        new="            self._images[ref.decode()] = image[VERSION_BYTES:] if image else None\n",
+        tests=("tests/integration/test_views.py::test_a_view_stays_at_its_instant[valkey]",),
+    ),
+    Bug(
+        name="month-not-the-sum-of-its-days",
+        harm="A month's total is that of one of its days, while the days themselves are right.",
+        file="salesfx/tables/layout.py",
+        old="totals[field] = totals.get(field, 0) + number",
+        new="totals[field] = number",
+        tests=(_TABLES + "test_a_commit_is_applied_whole[memory]",),
+    ),
+    Bug(
+        name="first-offset-moved",
+        harm="Of two workers that start at once the later puts a partition back to its beginning, under the other's hands.",
+        file=_REDIS,
+        old="pipe.hsetnx(self._layout.offsets, field, str(offset))",
+        new="pipe.hset(self._layout.offsets, field, str(offset))",
+        tests=(_TABLES + "test_the_first_start_of_a_partition_stands[valkey]",),
+    ),
+    Bug(
+        name="changed-rate-taken-over",
+        harm="A corrected rate is used from now on, over sales that were converted by the old one.",
+        file="salesfx/definitions.py",
+        old='    kept = [rate for rate in new["rates"] if rate["currency"] in had]\n    return bool({**new, "rates": kept} == old)',
+        new='    return bool({**new, "rates": old["rates"]} == old and had)',
+        tests=("tests/unit/test_definitions.py::test_any_other_change_does_not_only_add",),
+    ),
+    Bug(
+        name="reader-of-any-definitions",
+        harm="A server with other settings than the worker's shows the worker's numbers under a meaning they do not have.",
+        file="salesfx/reading/reader.py",
+        old="        self._check_meaning(snapshot)\n        return snapshot",
+        new="        return snapshot",
+        tests=("tests/unit/test_reader.py::test_other_definitions_are_refused_with_what_changed",),
+    ),
+)
+
+_WORKER = (
+    Bug(
+        name="ranges-of-record-offsets",
+        harm="One transactional producer stops the worker for ever, and the lag never comes to 0.",
+        file="streams/transport.py",
+        old=(
+            "            partition: (start, after[partition], records.get(partition, []))\n"
+            "            for partition, start in before.items()\n"
+            "            if after.get(partition, start) != start\n"
+        ),
+        new=(
+            "            partition: (found[0].offset, found[-1].offset + 1, found)\n"
+            "            for partition, found in records.items()\n"
+            "            if found and after\n"
+        ),
+        tests=(_PLANTED + "test_a_batch_reaches_over_what_is_no_event",),
+    ),
+    Bug(
+        name="empty-batch-not-committed",
+        harm="After an aborted transaction the lag stays above 0 for ever, and the watchdog ends one worker after another.",
+        file="streams/transport.py",
+        old="            if after.get(partition, start) != start\n",
+        new="            if records.get(partition) and partition in after\n",
+        tests=(_PLANTED + "test_a_range_without_events_is_a_batch",),
+    ),
+    Bug(
+        name="read-uncommitted",
+        harm="Events of aborted transactions count.",
+        file="streams/transport.py",
+        old='        consumer._isolation_level = "read_committed"\n',
+        new="",
+        tests=("tests/integration/test_worker.py::test_only_committed_transactions_count",),
+    ),
+    Bug(
+        name="seek-by-the-agent",
+        harm="Faust overwrites the seek and drops what is read again, without a word, until something else notices.",
+        file="streams/agents.py",
+        old=(
+            "        )(_agent(handler.handle))\n\n\n"
+            "def _agent(handle: Callable[[Batch], Awaitable[None]]) -> Any:\n"
+            "    async def agent(batches: AsyncIterable[Batch]) -> None:\n"
+            "        async for batch in batches:\n"
+            "            await handle(batch)\n"
+        ),
+        new=(
+            "        )(_agent(handler.handle, app))\n\n\n"
+            "def _agent(handle: Callable[[Batch], Awaitable[None]], app: faust.App) -> Any:\n"
+            "    async def agent(batches: AsyncIterable[Batch]) -> None:\n"
+            "        async for batch in batches:\n"
+            "            await handle(batch)\n"
+            "            await app.consumer._carry_out_seeks()\n"
+        ),
+        tests=(_PLANTED + "test_what_is_read_again_reaches_the_agent",),
+    ),
+    Bug(
+        name="aiokafka-chooses-positions",
+        harm="Where the log was cut the consumer begins again at what is left of it, without a word.",
+        file="streams/transport.py",
+        old="        self._thread.reset_unknown_positions(allowed=False)\n",
+        new="",
+        tests=(_PLANTED + "test_after_our_seek_no_position_is_chosen_for_us",),
+    ),
+    Bug(
+        name="exception-swallowed",
+        harm="A batch that fails is passed over; nobody hears of the defect, and the last events before a pause do not count.",
+        file="streams/agents.py",
+        old="                self._heal(batch, error)\n",
+        new='                log.error("%s at %d failed", batch.source, batch.before, exc_info=error)\n                return\n',
+        tests=(_PROCESSOR + "test_a_defect_is_healed_once_at_one_place_and_then_ends_the_worker",),
+    ),
+    Bug(
+        name="defect-retried-for-ever",
+        harm="One event that salesfx cannot process is read again and again; the worker looks busy and commits nothing.",
+        file="streams/agents.py",
+        old="        self._failed_at[batch.source] = batch.before\n",
+        new="",
+        tests=(_PROCESSOR + "test_a_defect_is_healed_once_at_one_place_and_then_ends_the_worker",),
+    ),
+    Bug(
+        name="own-commit-taken-for-elsewhere",
+        harm="Each answer that is lost on the way has its partition read again, though its events are in.",
+        file="streams/processor.py",
+        old="return None if stored == work.after else answer",
+        new="return answer",
+        tests=(_PROCESSOR + "test_a_commit_whose_answer_was_lost_is_not_applied_twice",),
+    ),
+    Bug(
+        name="elsewhere-taken-for-done",
+        harm="After a failover or a restored backup the worker goes on as if its batches were in: their events never count.",
+        file="streams/processor.py",
+        old="return None if stored == work.after else answer",
+        new="return None",
+        tests=(_PROCESSOR + "test_a_batch_that_begins_elsewhere_has_its_partition_read_again",),
+    ),
+    Bug(
+        name="stale-batches-processed",
+        harm="What was fetched before a seek is tried all the same: letters for events that were not the next to come.",
+        file="streams/agents.py",
+        old="        while self._steering.is_current(batch):\n",
+        new="        while True:\n",
+        tests=(_PROCESSOR + "test_a_stale_batch_is_dropped_without_a_word_to_the_tables",),
+    ),
+    Bug(
+        name="lost-redis-noticed-by-traffic-only",
+        harm="After a FLUSHALL at night the wall stays empty until the next event of each partition comes.",
+        file="streams/watch.py",
+        old="        self._reread_lost(positions, stored)\n",
+        new="",
+        tests=("tests/unit/test_watch.py::test_a_stored_offset_that_stays_elsewhere_is_read_from",),
+    ),
+    Bug(
+        name="stuck-consumer-unnoticed",
+        harm="A consumer that has hung holds its partitions for ever; nothing of them counts, and nobody is told.",
+        file="streams/watch.py",
+        old="            if lag == 0 or moved:\n",
+        new="            if lag >= 0 or moved:\n",
+        tests=("tests/unit/test_watch.py::test_nothing_committed_for_long_though_there_are_events_ends_the_worker",),
+    ),
+    Bug(
+        name="seek-unchecked",
+        harm="After a topic was made again the worker reads into nothing, and new events do not count.",
+        file="streams/steering.py",
+        old="            if not begins[partition] <= offset <= ends[partition]:\n",
+        new="            if offset < begins[partition]:\n",
+        tests=("tests/unit/test_steering.py::test_no_seek_leaves_the_log",),
+    ),
+    Bug(
+        name="log-end-asked-too-early",
+        harm="Of two workers that start on empty tables the slower ends, and says that the log was cut, which it was not.",
+        file="streams/steering.py",
+        old=(
+            "        missing = [partition for partition in partitions if self._field(partition) not in stored]\n"
+            "        if missing:\n"
+            "            begins, _ = await log_range(missing)\n"
+            "            for partition in missing:\n"
+            "                stored[self._field(partition)] = await self._first_offset(partition, begins[partition])\n"
+            "        # After the offsets: another worker may have stored one, and gone beyond an end that was asked for before.\n"
+            "        begins, ends = await log_range(partitions)\n"
+        ),
+        new=(
+            "        begins, ends = await log_range(partitions)\n"
+            "        for partition in partitions:\n"
+            "            if self._field(partition) not in stored:\n"
+            "                stored[self._field(partition)] = await self._first_offset(partition, begins[partition])\n"
+        ),
+        tests=("tests/unit/test_steering.py::test_an_offset_that_another_worker_stored_meanwhile_is_no_other_log",),
+    ),
+    Bug(
+        name="torn-read-taken-for-a-defect",
+        harm="Two workers that move one quote at once end with the words that the events cannot be processed.",
+        file="streams/processor.py",
+        old=(
+            "            except TornReadError:\n"
+            "                if not await records.forget_changed():\n"
+            "                    raise  # it is not the reading: they contradict each other in the store itself\n"
+            "                continue\n"
+        ),
+        new="",
+        tests=(_PROCESSOR + "test_a_quote_that_moves_between_two_reads_is_read_again",),
+    ),
+    Bug(
+        name="begins-where-the-log-does",
+        harm="After a loss of Redis the tables are made from what Kafka still has, incomplete, and nobody is asked.",
+        file="streams/steering.py",
+        old="        if begin > 0:\n            raise NeedsAttentionError(\n",
+        new="        if begin < 0:\n            raise NeedsAttentionError(\n",
+        tests=("tests/unit/test_steering.py::test_a_log_without_its_beginning_asks_for_a_decision",),
+    ),
+    Bug(
+        name="letter-after-the-commit",
+        harm="A worker that dies in between leaves events that neither count nor lie among the dead letters.",
+        file="streams/processor.py",
+        old=(
+            "            if unsent:\n"
+            "                await self._letter_box.send(unsent)\n"
+            "                sent.update(letter.origin for letter in unsent)\n"
+            "            answer = await self._tables.commit(self._commit(work, topic, records, outcome, letters))\n"
+        ),
+        new=(
+            "            answer = await self._tables.commit(self._commit(work, topic, records, outcome, letters))\n"
+            "            if unsent:\n"
+            "                await self._letter_box.send(unsent)\n"
+            "                sent.update(letter.origin for letter in unsent)\n"
+        ),
+        tests=(_PROCESSOR + "test_nothing_is_committed_before_its_letters_are_safe",),
+    ),
+    Bug(
+        name="letter-not-awaited",
+        harm="A dead letter that Kafka does not take is gone, with the event that it was about.",
+        file="streams/dead_letters.py",
+        old="                    await delivery\n",
+        new="                    delivery.add_done_callback(lambda done: done.exception())\n",
+        tests=("tests/integration/test_worker.py::test_a_letter_that_the_topic_does_not_take_whole_is_cut",),
+    ),
+    Bug(
+        name="merged-again-with-stale-records",
+        harm="After a conflict what the other worker wrote is overwritten by what was read before it.",
+        file="streams/processor.py",
+        old=(
+            "        missing = [ref for ref in refs if ref not in self.contents]\n"
+            "        if not missing:\n"
+            "            return\n"
+            "        for ref, record in (await self._tables.load(missing)).items():\n"
+            '            self.versions[ref] = b"" if record is None else record[:VERSION_BYTES]\n'
+            "            self.contents[ref] = None if record is None else record[VERSION_BYTES:]\n"
+            "\n"
+            "    async def forget_changed(self) -> bool:\n"
+            '        """Have those read again that others have changed since; tell whether there are any."""\n'
+            "        current = await self._tables.load(list(self.versions))\n"
+            '        changed = [ref for ref, record in current.items() if (record or b"")[:VERSION_BYTES] != self.versions[ref]]\n'
+            "        self.forget(changed)\n"
+            "        return bool(changed)\n"
+            "\n"
+            "    def forget(self, refs: Collection[str]) -> None:\n"
+            '        """Have them read again."""\n'
+            "        for ref in refs:\n"
+            "            del self.contents[ref], self.versions[ref]\n"
+        ),
+        new=(
+            "        missing = [ref for ref in refs if ref not in self.versions]\n"
+            "        if not missing:\n"
+            "            return\n"
+            "        for ref, record in (await self._tables.load(missing)).items():\n"
+            '            self.versions[ref] = b"" if record is None else record[:VERSION_BYTES]\n'
+            "            self.contents.setdefault(ref, None if record is None else record[VERSION_BYTES:])\n"
+            "\n"
+            "    async def forget_changed(self) -> bool:\n"
+            '        """Have those read again that others have changed since; tell whether there are any."""\n'
+            "        current = await self._tables.load(list(self.versions))\n"
+            '        changed = [ref for ref, record in current.items() if (record or b"")[:VERSION_BYTES] != self.versions[ref]]\n'
+            "        self.forget(changed)\n"
+            "        return bool(changed)\n"
+            "\n"
+            "    def forget(self, refs: Collection[str]) -> None:\n"
+            '        """Have them read again."""\n'
+            "        for ref in refs:\n"
+            "            del self.versions[ref]\n"
+        ),
+        tests=(_PROCESSOR + "test_records_changed_meanwhile_are_read_and_merged_again",),
+    ),
+)
+
+_MEANING = (
+    Bug(
+        name="the-last-to-arrive-stands",
+        harm="An old version that is delivered late undoes the correction that came before it.",
+        file="salesfx/fold.py",
+        old="        return 1 if left > right else -1\n",
+        new="        return 1 if ours.revision >= standing.revision else -1\n",
+        tests=(_LAWS,),
+    ),
+    Bug(
+        name="ties-decided-by-arrival",
+        harm="Where a CRM uses one event id twice, two workers that read the same log show different numbers.",
+        file="salesfx/fold.py",
+        old="    return (our_content > their_content) - (our_content < their_content)\n",
+        new="    return int(our_content != their_content)\n",
+        tests=(_LAWS,),
+    ),
+    Bug(
+        name="origin-by-arrival",
+        harm="Which of two deliveries a number is explained by depends on the order in which partitions were read.",
+        file="salesfx/fold.py",
+        old="        if order > 0 or (order == 0 and standing is not None and event.standing.origin < standing.origin):\n",
+        new="        if order >= 0:\n",
+        tests=(_PLANTED + "test_of_two_deliveries_the_first_in_the_log_is_the_origin",),
+    ),
+    Bug(
+        name="retraction-ignored",
+        harm="A quote or deal that the CRM has deleted goes on counting.",
+        file="salesfx/fold.py",
+        old="        if old and old != new:\n",
+        new="        if old and new and old != new:\n",
+        tests=(_TABLES + "test_withdrawn_events_leave_no_cell[memory]",),
+    ),
+    Bug(
+        name="entity-stays-under-its-old-lead",
+        harm="A deal that is linked to its lead later counts twice.",
+        file="salesfx/fold.py",
+        old="            if self._entities(lead, event.topic).pop(event.key, None) is None:\n",
+        new="            if not new and self._entities(lead, event.topic).pop(event.key, None) is None:\n",
+        tests=(_LAWS,),
+    ),
+    Bug(
+        name="old-lead-not-counted-anew",
+        harm="The lead that a quote has left is still counted as qualified.",
+        file="salesfx/fold.py",
+        old="            self._touch(old)\n",
+        new="",
+        tests=(_LAWS,),
+    ),
+    Bug(
+        name="account-not-left",
+        harm="A lead whose account is corrected stays a customer of the old one too: its sales count twice.",
+        file="salesfx/fold.py",
+        old="for account in before.keys() | after.keys() if",
+        new="for account in after if",
+        tests=(_LAWS,),
+    ),
+    Bug(
+        name="crm-category-for-every-deal",
+        harm="A CRM that marks every deal as new fills the new accounts with old customers.",
+        file="salesfx/account.py",
+        old="    if cover is None:\n        return crm_category or NEW_ACCOUNT\n",
+        new="    if cover is None or crm_category:\n        return crm_category or NEW_ACCOUNT\n",
+        tests=(_LAWS,),
+    ),
+    Bug(
+        name="last-covered-day-excluded",
+        harm="A renewal on the last day of its contract is booked as a customer who returned.",
+        file="salesfx/account.py",
+        old="cover.covered_until >= day",
+        new="cover.covered_until > day",
+        tests=(_PLANTED + "test_the_last_covered_day_is_covered",),
+    ),
+    Bug(
+        name="the-latest-deal-covers",
+        harm="A small order after a long contract ends the customer's coverage: expansions are booked as returning.",
+        file="salesfx/account.py",
+        old="        if cover is None or deal.covered_until > cover.covered_until:\n            cover = deal\n",
+        new="        cover = deal\n",
+        tests=(_PLANTED + "test_a_small_order_does_not_end_a_long_contract",),
+    ),
+    Bug(
+        name="quotes-of-a-closed-lead-stay-planned",
+        harm="A won deal is planned as well as booked.",
+        file="salesfx/kpi.py",
+        old="        if last_closed is not None and sent_at <= last_closed:\n",
+        new="        if last_closed is not None and sent_at < last_closed:\n",
+        tests=(_LAWS,),
+    ),
+    Bug(
+        name="bulk-mail-at-the-limit",
+        harm="A quote to exactly as many people as the settings allow qualifies nobody.",
+        file="salesfx/rules.py",
+        old="quote.recipient_count <= self.recipient_limit",
+        new="quote.recipient_count < self.recipient_limit",
+        tests=(_LAWS,),
+    ),
+    Bug(
+        name="corrected-value-ignored",
+        harm="A quote that is sent again at another price leaves the qualified lead at the value of the first.",
+        file="salesfx/kpi.py",
+        old="    first, latest = lead.quotes[keys[0]], lead.quotes[keys[-1]]\n",
+        new="    first = latest = lead.quotes[keys[0]]\n",
+        tests=(_LAWS,),
+    ),
+    Bug(
+        name="days-so-far-beside-a-whole-month",
+        harm="On the third of a month the wall compares three days with all of the month before: sales seem to collapse.",
+        file="salesfx/reading/window.py",
+        old='to_date(tables[f"{DAYS}{self.months[ago]}"], today.day)',
+        new='to_date(tables[f"{DAYS}{self.months[ago]}"], today.day if ago == 0 else 31)',
+        tests=("tests/unit/test_exporter.py::test_the_same_days_of_last_month",),
+    ),
+    Bug(
+        name="local-date-by-utc",
+        harm="What happens in the first hours of a month is counted in the month before.",
+        file="salesfx/business_time.py",
+        old="from_instant(quarter * _QUARTER_HOUR).astimezone(self._zone)",
+        new="from_instant(quarter * _QUARTER_HOUR)",
+        tests=("tests/unit/test_business_time.py::test_the_local_date_decides",),
+    ),
+    Bug(
+        name="rate-of-today",
+        harm="Last year's sales change whenever a new rate is added.",
+        file="salesfx/money.py",
+        old="return self._per_euro[currency][place - 1]",
+        new="return self._per_euro[currency][-1]",
+        tests=("tests/unit/test_money.py::test_the_latest_rate_not_after_the_event_counts",),
+    ),
+    Bug(
+        name="rate-of-the-day-it-was-written-down",
+        harm="A sale that is entered late is converted by a rate that did not hold when it was made.",
+        file="salesfx/rules.py",
+        old="            day = self.time.local(facts.occurred_at).day\n",
+        new="            day = self.time.local(event.standing.recorded_at).day\n",
+        tests=(_PLANTED + "test_a_sale_is_converted_by_the_rate_of_its_day",),
+    ),
+    Bug(
+        name="float-money",
+        harm="An amount like 10.005 loses a cent, and sums do not agree with the CRM's.",
+        file="salesfx/money.py",
+        old="hundredths = value * 100 if isinstance(value, int) else (value * 200 + 1) // 2",
+        new="hundredths = round(float(value) * 100)",
+        tests=("tests/unit/test_money.py::test_the_reporting_currency_is_rounded_half_up",),
+    ),
+)
+
+_PROOF = (
+    Bug(
+        name="refused-on-what-is-not-so-any-more",
+        harm="A deal is refused for want of a place that its account has: one sale less, for good.",
+        file="streams/processor.py",
+        old="            if _are_about_bounds(letters) and await records.forget_changed():\n",
+        new="            if False:\n",
+        tests=("tests/unit/test_processor.py::test_no_event_is_refused_for_a_place_that_it_has",),
+    ),
+    Bug(
+        name="explained-by-the-first-quote",
+        harm="An explanation names another value than the one that counts, and its sum is not the number.",
+        file="salesfx/attribution.py",
+        old="lead.quotes[qualifying[0][1]], lead.quotes[qualifying[-1][1]]",
+        new="lead.quotes[qualifying[0][1]], lead.quotes[qualifying[0][1]]",
+        tests=("tests/unit/test_attribution.py::test_contributions_add_up_to_the_cells",),
+    ),
+    Bug(
+        name="explained-without-the-ends-of-months",
+        harm="What happened at night on the first or last of a month is missing from the explanation.",
+        file="salesfx/reading/prefilter.py",
+        old="_MARGIN_DAYS = 2\n",
+        new="_MARGIN_DAYS = 0\n",
+        tests=("tests/unit/test_explanation.py::test_the_lead_of_october",),
+    ),
+    Bug(
+        name="hours-not-audited",
+        harm="A damaged table of hours, from which the lead flow is judged, is called right.",
+        file="salesfx/audit/comparison.py",
+        old="_KINDS = (MONTH, DAYS, HOURS)\n",
+        new="_KINDS = (MONTH, DAYS)\n",
+        tests=("tests/unit/test_audit.py::test_a_month_total_that_disagrees_with_its_days_is_found",),
+    ),
+)
+
+BUGS: tuple[Bug, ...] = (*_COMMIT, *_WORKER, *_MEANING, *_PROOF)

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from salesfx.definitions import Definitions
 from salesfx.errors import NeedsAttentionError
 from salesfx.kafka_log import KafkaAwayError, KafkaLog, OtherLogError, check_identity
-from salesfx.tables import Tables
+from salesfx.tables import Tables, TablesGoneError
 from salesfx.tables.layout import LOG_START, partition_field
 from streams.batch import Batch, Partition
 from streams.ending import WorkerError, end_process
@@ -86,7 +86,7 @@ class OffsetSteering:
                 while True:
                     try:
                         return await self._resolve(partitions, log_range)
-                    except (RedisError, KafkaError, KafkaAwayError, OSError) as error:
+                    except (RedisError, TablesGoneError, KafkaError, KafkaAwayError, OSError) as error:
                         trouble = error  # a server that is being restarted is no reason to end
                         await asyncio.sleep(_PAUSE_SECONDS)
         except TimeoutError:

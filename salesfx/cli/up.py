@@ -1,6 +1,8 @@
 """`salesfx up`."""
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ from salesfx.settings import Settings
 DEFAULT_DATA = Path("salesfx-data")
 _CHECK_SECONDS = 0.5
 _GRACE_SECONDS = 10.0
+_AGAIN_SECONDS = 0.02
 
 
 @click.command(short_help="Start Kafka, Redis, a worker and the HTTP server here.")
@@ -58,6 +61,7 @@ def run_stack(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    _come_again(stopping)
     config_file = click.get_current_context().find_root().params.get("config_file")
     stack = LocalStack(data, settings, port=port, progress=_say, config_file=config_file)
     background: threading.Thread | None = None
@@ -81,6 +85,20 @@ def run_stack(
         if background is not None:
             background.join(_GRACE_SECONDS)
         stack.stop()
+
+
+def _come_again(stopping: threading.Event) -> None:
+    """Let a Ctrl-C that came while a destructor ran, where Python drops what is raised, come again a moment later."""
+    usual = sys.unraisablehook
+
+    def hook(dropped: "sys.UnraisableHookArgs") -> None:
+        if dropped.exc_type is not KeyboardInterrupt:
+            usual(dropped)
+            return
+        stopping.clear()
+        threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    sys.unraisablehook = hook
 
 
 def _say(line: str) -> None:

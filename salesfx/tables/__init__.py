@@ -2,6 +2,16 @@
 
 from salesfx.tables.memory import MemoryTables
 from salesfx.tables.redis import RedisTables, connect, tables_of
-from salesfx.tables.store import Snapshot, Tables, View, ViewLostError
+from salesfx.tables.store import Snapshot, Tables, TablesGoneError, View, ViewLostError
 
-__all__ = ["MemoryTables", "RedisTables", "Snapshot", "Tables", "View", "ViewLostError", "connect", "tables_of"]
+__all__ = [
+    "MemoryTables",
+    "RedisTables",
+    "Snapshot",
+    "Tables",
+    "TablesGoneError",
+    "View",
+    "ViewLostError",
+    "connect",
+    "tables_of",
+]

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 
 from salesfx.definitions import Definitions
-from salesfx.tables.definitions_check import may_upgrade
+from salesfx.tables.definitions_check import definitions_lost, may_upgrade
 from salesfx.tables.layout import DAYS, FIRST_GENERATION, HOURS, MONTH, VERSION_BYTES, by_table, partition_field
 from salesfx.tables.store import (
     Answer,
@@ -15,6 +15,7 @@ from salesfx.tables.store import (
     Elsewhere,
     OtherDefinitions,
     Snapshot,
+    TablesGoneError,
     Versioned,
 )
 
@@ -34,6 +35,8 @@ class MemoryTables:
 
     async def open(self, definitions: Definitions) -> None:
         """Make the tables ready for commits under these definitions, creating them where there are none."""
+        if self.data.definitions is None and self.data.offsets:
+            raise definitions_lost("meta")
         if self.data.definitions is None or may_upgrade(self.data.definitions, definitions):
             self.data.definitions, self.data.fingerprint = definitions.canonical(), definitions.fingerprint
         self._fingerprint = definitions.fingerprint
@@ -81,6 +84,8 @@ class MemoryTables:
 
     async def start_at(self, topic: str, partition: int, offset: int) -> int:
         """Store a partition's first offset where none is stored, and give the one that is."""
+        if self.data.fingerprint is None:
+            raise TablesGoneError("the tables are gone since they were opened")
         return self.data.offsets.setdefault(partition_field(topic, partition), offset)
 
     async def log_identity(self, ours: Mapping[str, str]) -> dict[str, str]:

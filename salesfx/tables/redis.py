@@ -32,6 +32,7 @@ from salesfx.tables.store import (
     OtherDefinitions,
     Snapshot,
     StoreUnfitError,
+    TablesGoneError,
     Versioned,
 )
 from salesfx.tables.view import RedisView, read_snapshot
@@ -85,15 +86,15 @@ class RedisTables:
                 stored = await pipe.hget(meta, "definitions")
                 if stored is not None and not may_upgrade(stored, definitions):
                     break
-                if stored is None and await pipe.exists(self._layout.offsets):
-                    raise definitions_lost(meta)
+                lost = stored is None and await pipe.exists(self._layout.offsets)
                 pipe.multi()
-                pipe.hset(
-                    meta,
-                    mapping={"definitions": definitions.canonical(), "fingerprint": definitions.fingerprint},
-                )
+                if not lost:
+                    mapping = {"definitions": definitions.canonical(), "fingerprint": definitions.fingerprint}
+                    pipe.hset(meta, mapping=mapping)
                 try:
                     await pipe.execute()
+                    if lost:  # nobody has made the tables meanwhile
+                        raise definitions_lost(meta)
                     break
                 except WatchError:
                     if attempt == _ATTEMPTS:
@@ -152,6 +153,10 @@ class RedisTables:
         """Store a partition's first offset where none is stored, and give the one that is."""
         field = partition_field(topic, partition)
         async with self._redis.pipeline(transaction=True) as pipe:
+            await pipe.watch(self._layout.meta)
+            if not await pipe.exists(self._layout.meta):
+                raise TablesGoneError("the tables are gone from Redis since they were opened")
+            pipe.multi()
             pipe.hsetnx(self._layout.offsets, field, str(offset))
             pipe.hget(self._layout.offsets, field)
             _, stored = await pipe.execute()

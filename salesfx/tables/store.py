@@ -31,6 +31,10 @@ class TablesDamagedError(NeedsAttentionError):
         )
 
 
+class TablesGoneError(SalesfxError):
+    """Redis has lost the tables since they were opened; open them again."""
+
+
 class ViewLostError(SalesfxError):
     """The tables were emptied, restored or replaced while a view of them was open; open another."""
 
@@ -149,7 +153,12 @@ class Tables(Protocol):
         """Read the stored offsets, by `topic:partition`; empty where the tables are gone."""
 
     async def start_at(self, topic: str, partition: int, offset: int) -> int:
-        """Store a partition's first offset where none is stored, and give the one that is."""
+        """Store a partition's first offset where none is stored, and give the one that is.
+
+        Raises:
+            TablesGoneError: Nothing says any more what the tables mean: an offset alone would look like damage.
+
+        """
 
     async def log_identity(self, ours: Mapping[str, str]) -> dict[str, str]:
         """Store ids of Kafka's cluster and topics where none are stored, and give those that are."""

@@ -109,6 +109,29 @@ def test_ctrl_c_while_it_starts(tmp_path: Path) -> None:
         assert stack.stop() == []
 
 
+IN_A_DESTRUCTOR = """
+import os, signal, time
+from salesfx.local.stack import LocalStack
+
+class Pool:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+
+LocalStack._is_ready = lambda self: Pool() is None
+"""
+"""Ctrl-C comes while Python runs a destructor, which cannot raise anything; it is never ready."""
+
+
+def test_ctrl_c_in_a_destructor_is_not_lost(tmp_path: Path) -> None:
+    """It ends as with any Ctrl-C, at once and without a traceback."""
+    with running("up", tmp_path / "data", patch=IN_A_DESTRUCTOR) as stack:
+        assert stack.wait_ended() == 0
+        assert stack.err.splitlines()[-1] == "stopping"
+        assert "Traceback" not in stack.err
+        assert not (stack.data / "running.json").exists()
+
+
 AS_ON_MACOS = "from salesfx.local import process; process._dying_with_us = lambda command: command"
 """There, what `up` runs does not hear of its end."""
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.exceptions import ResponseError
+from redis.asyncio.client import Pipeline
+from redis.exceptions import ResponseError, WatchError
 
 from salesfx.decoder import decode
 from salesfx.definitions import Definitions, Rate
@@ -47,6 +48,7 @@ from salesfx.tables.store import (
     Snapshot,
     StoreUnfitError,
     TablesDamagedError,
+    TablesGoneError,
 )
 from tests.stores import DEFINITIONS, TOPIC, RedisStore, Store, all_cells, batch, contents, put, shown, versions
 from tests.worked_example import EVENTS, TABLES
@@ -168,6 +170,53 @@ async def test_the_first_start_of_a_partition_stands(store: Store, tables: Table
     assert await tables.start_at(TOPIC, 1, 0) == 9
     assert await tables.start_at("quote_sent", 1, 3) == 3
     assert await tables.offsets() == {"lead_created:0": 0, "lead_created:1": 9, "quote_sent:1": 3}
+
+
+async def test_no_offset_is_stored_where_the_tables_are_gone(store: Store, tables: Tables) -> None:
+    """Between a worker's opening and its first offset Redis may be emptied: an offset alone would pass for damage."""
+    await store.lose()
+    with pytest.raises(TablesGoneError):
+        await tables.start_at(TOPIC, 1, 7)
+    assert await tables.offsets() == {}
+    await tables.open(DEFINITIONS)
+    assert await tables.start_at(TOPIC, 1, 7) == 7
+
+
+async def test_a_first_offset_is_stored_with_the_tables_or_not_at_all(
+    in_redis: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where Redis is emptied in the midst of it."""
+    await in_redis.tables.open(DEFINITIONS)
+    exists = Pipeline.exists
+
+    async def and_then_all_is_gone(pipe: Any, *keys: str) -> Any:
+        found = await exists(pipe, *keys)
+        await in_redis.lose()
+        return found
+
+    monkeypatch.setattr(Pipeline, "exists", and_then_all_is_gone)
+    with pytest.raises(WatchError):
+        await in_redis.tables.start_at(TOPIC, 1, 7)
+    assert await in_redis.dump() == {}
+
+
+async def test_tables_that_another_makes_meanwhile_are_no_damage(
+    in_redis: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two open an empty Redis; the one who comes second finds an offset of the first."""
+    exists = Pipeline.exists
+    others = [in_redis.client()]
+
+    async def after_another(pipe: Any, *keys: str) -> Any:
+        if others:
+            other = others.pop()
+            await other.open(DEFINITIONS)
+            await other.start_at(TOPIC, 1, 7)
+        return await exists(pipe, *keys)
+
+    monkeypatch.setattr(Pipeline, "exists", after_another)
+    await in_redis.tables.open(DEFINITIONS)
+    assert await in_redis.tables.offsets() == {"lead_created:1": 7}
 
 
 async def test_the_first_identity_of_the_log_stands(store: Store, tables: Tables) -> None:
@@ -468,10 +517,6 @@ async def test_tables_that_were_lost_are_noticed_and_made_again(store: Store, ta
     assert await tables.snapshot() is None
     assert await tables.offsets() == {}
     assert await tables.commit(batch(1, 2, cells={CELL: 1})) == Elsewhere(None)
-    assert await tables.start_at(TOPIC, 0, 1) == 1
-    assert await tables.commit(batch(1, 2, cells={CELL: 1})) == Elsewhere(None), "an offset without definitions"
-    assert await tables.snapshot() is None
-    await store.lose()
     await tables.open(DEFINITIONS)
     assert await tables.commit(batch(1, 2, cells={CELL: 1})) == Elsewhere(None), "definitions without an offset"
     assert await tables.start_at(TOPIC, 0, 0) == 0

@@ -53,6 +53,14 @@ _COMMIT = (
         tests=(_TABLES + "test_a_commit_from_elsewhere_is_told_where_the_tables_are[valkey]",),
     ),
     Bug(
+        name="offset-without-tables",
+        harm="Redis is emptied while a worker starts: its offset is taken for damaged tables, and no worker starts again.",
+        file=_REDIS,
+        old="if not await pipe.exists(self._layout.meta):",
+        new="if await pipe.exists(self._layout.meta) is None:",
+        tests=(_TABLES + "test_no_offset_is_stored_where_the_tables_are_gone[valkey]",),
+    ),
+    Bug(
         name="gap-accepted",
         harm="After a failover that lost writes the worker goes on behind the gap: the events in it never count.",
         file=_LUA,

@@ -5,15 +5,16 @@ An instant is an int: microseconds since 1970-01-01T00:00:00Z. A day is an int: 
 
 import re
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the offset is taken off by hand
 _MICROSECOND = timedelta(microseconds=1)
 # Hours and minutes are bounded here: some versions of Python read 24:00 and an offset of +01:99.
 _RFC3339 = re.compile(
-    r"(\d{4})-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):[0-5]\d:\d\d(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
+    r"(\d{4}-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):[0-5]\d:\d\d(?:\.\d+)?)([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )
 _DATE = re.compile(r"(\d{4})-\d\d-\d\d", re.ASCII)
 _QUARTER_HOUR = 900_000_000
@@ -36,12 +37,25 @@ def parse_instant(text: str, first_year: int, last_year: int) -> int:
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError("is not an RFC 3339 instant with an offset, like 2026-10-05T09:30:00+03:00")
-    _check_year(match[1], first_year, last_year)
+    written, offset = match.groups()
     try:
-        moment = datetime.fromisoformat(text.upper())
+        moment = datetime.fromisoformat(written)
     except ValueError:
+        _check_year(text[:4], first_year, last_year)
         raise ValueError("is not a moment of the calendar") from None
-    return to_instant(moment)
+    if not first_year <= moment.year <= last_year:
+        _check_year(text[:4], first_year, last_year)
+    # Without a time zone the difference is taken at a quarter of the price.
+    return (moment - _NAIVE_EPOCH) // _MICROSECOND - _offset(offset)
+
+
+@cache
+def _offset(written: str) -> int:
+    """Read Z or an offset like +03:00, of which there are a few thousand, in microseconds."""
+    if written in {"Z", "z"}:
+        return 0
+    minutes = int(written[1:3]) * 60 + int(written[4:6])
+    return (-minutes if written[0] == "-" else minutes) * 60_000_000
 
 
 def parse_day(text: str, first_year: int, last_year: int) -> int:

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -126,37 +127,41 @@ def normalise_name(text: str | None, field: str) -> str | None:
     return text or None
 
 
+_remembered_name = lru_cache(maxsize=10_000)(normalise_name)
+
+
 def _event(reader: "_Reader", wire: Any, partition: int, offset: int) -> Event:
-    event_type = reader.event_type
-    key = _id(getattr(wire, event_type.entity), event_type.entity)
+    key = _id(getattr(wire, reader.entity), reader.entity)
     event_id = _id(wire.event_id, "event_id")
     occurred_at = _instant(wire.occurred_at, "occurred_at")
     if key is None or event_id is None or occurred_at is None:
         missing = [
             name
-            for name, found in (("event_id", event_id), ("occurred_at", occurred_at), (event_type.entity, key))
+            for name, found in (("event_id", event_id), ("occurred_at", occurred_at), (reader.entity, key))
             if found is None
         ]
         raise Refused(Reason.MISSING_FIELD, f"{', '.join(missing)}: absent, null or blank")
-    recorded_at = _instant(wire.recorded_at, "recorded_at")
+    recorded_at = None if wire.recorded_at is None else _instant(wire.recorded_at, "recorded_at")
+    revision = 0 if wire.revision is _RAW_ABSENT else _integer(wire.revision, "revision", 0, 0)
+    retracted = wire.retracted is not None and _boolean(wire.retracted, "retracted")
     standing = Standing(
-        _integer(wire.revision, "revision", 0, 0),
+        revision,
         occurred_at if recorded_at is None else recorded_at,
         event_id,
         occurred_at,
-        _boolean(wire.retracted, "retracted"),
+        retracted,
         "",
         partition,
         offset,
     )
-    facts = None if standing.retracted else reader.facts(wire, standing, key)
-    return Event(event_type.topic, key, standing, facts)
+    facts = None if retracted else reader.facts(wire, standing, key)
+    return Event(reader.topic, key, standing, facts)
 
 
 def _lead_facts(wire: Any, _standing: Standing, _key: str) -> LeadFacts:
     return LeadFacts(
-        normalise_name(_text(wire.source, "source"), "source"),
-        normalise_name(_text(wire.salesperson, "salesperson"), "salesperson"),
+        _name(wire.source, "source"),
+        _name(wire.salesperson, "salesperson"),
         _id(wire.account_id, "account_id"),
     )
 
@@ -170,7 +175,7 @@ def _quote_facts(wire: Any, standing: Standing, key: str) -> QuoteFacts:
         standing.occurred_at,
         lead_id,
         _id(wire.account_id, "account_id"),
-        normalise_name(_text(wire.salesperson, "salesperson"), "salesperson"),
+        _name(wire.salesperson, "salesperson"),
         _amount(wire.amount),
         _currency(wire.currency),
         need[:KEPT_NEED] or None,
@@ -191,7 +196,7 @@ def _deal_facts(wire: Any, standing: Standing, key: str) -> DealFacts:
         standing.occurred_at,
         lead_id,
         _id(wire.account_id, "account_id"),
-        normalise_name(_text(wire.salesperson, "salesperson"), "salesperson"),
+        _name(wire.salesperson, "salesperson"),
         quote_id,
         outcome,
         _amount(wire.amount) if won else None,
@@ -219,9 +224,15 @@ def _text(value: Any, field: str) -> str | None:
     raise Refused(Reason.INVALID_FIELD, f"{field}: is not a string of Unicode characters")
 
 
+def _name(value: Any, field: str) -> str | None:
+    return None if value is None else _remembered_name(_text(value, field), field)
+
+
 def _id(value: Any, field: str) -> str | None:
+    if isinstance(value, str) and value.isprintable() and len(value) <= MAX_ID and value and not value.isspace():
+        return value  # as almost always
     text = _text(value, field)
-    if text is None or not text.strip():
+    if not text or text.isspace():
         return None
     if len(text) > MAX_ID:
         raise Refused(Reason.INVALID_FIELD, f"{field}: has {len(text)} characters; at most {MAX_ID} are allowed")
@@ -239,7 +250,10 @@ def _instant(value: Any, field: str) -> int | None:
     text = _text(value, field)
     if text is None or not text.strip():
         return None
-    return _checked(field, text, parse_instant, text, FIRST_YEAR, LAST_YEAR)
+    try:
+        return parse_instant(text, FIRST_YEAR, LAST_YEAR)
+    except ValueError as error:
+        raise _unusable(field, text, error) from None
 
 
 def _day(value: Any, field: str, first_year: int, last_year: int) -> int | None:
@@ -258,7 +272,11 @@ def _checked(field: str, written: str, parse: Callable[..., _Parsed], *arguments
     try:
         return parse(*arguments)
     except ValueError as error:
-        raise Refused(Reason.INVALID_FIELD, f"{field}: {written[:60]!r} {error}") from None
+        raise _unusable(field, written, error) from None
+
+
+def _unusable(field: str, written: str, error: ValueError) -> Refused:
+    return Refused(Reason.INVALID_FIELD, f"{field}: {written[:60]!r} {error}")
 
 
 def _currency(value: Any) -> str:
@@ -318,7 +336,7 @@ class _Reader:
     """Reads the messages of one topic."""
 
     def __init__(self, event_type: type[CrmEvent], facts: Callable[[Any, Standing, str], Facts]) -> None:
-        self.event_type = event_type
+        self.topic, self.entity = event_type.topic, event_type.entity
         self.facts = facts
         self._decoder = msgspec.json.Decoder(_wire_type(event_type))
         self._raw_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])

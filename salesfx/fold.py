@@ -11,7 +11,7 @@ and in what is to be added to the cells:
     outcome = fold.settle(records)
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -19,11 +19,13 @@ import msgspec
 from salesfx.account import Account, Statement
 from salesfx.decoder import REF_PREFIX, Event
 from salesfx.events import EVENT_TYPES, LeadCreated, QuoteSent
-from salesfx.kpi import EMPTY, Cells, Summary, account_cells, summarise
+from salesfx.kpi import Cells, add_account, add_lead
 from salesfx.lead import ACCOUNT, MAX_ENTITIES, DealFacts, Facts, Lead, LeadFacts, QuoteFacts, Standing, canonical
 from salesfx.refusal import Reason, Refused
 from salesfx.rules import Rules
 
+Statements = Mapping[str, Statement]
+"""What a lead says about accounts, by the reference of the account."""
 Records = Mapping[str, bytes | None]
 """Records by reference, as they are stored; None where there is none."""
 
@@ -68,8 +70,9 @@ class Fold:
         self._records: Records = {}
         self._standings: dict[str, Standing | None] = {}
         self._leads: dict[str, Lead] = {}
-        self._before: dict[str, Summary] = {}
-        self._after: dict[str, Summary] = {}
+        self._cells: Cells = {}
+        self._before: dict[str, Statements] = {}
+        self._after: dict[str, Statements] = {}
         self._changed: set[str] = set()
 
     def first_reads(self) -> set[str]:
@@ -101,15 +104,13 @@ class Fold:
                     self._merge_entity(event)
             except Refused as refused:
                 self._rejections.append(Rejection(event, refused))
-        self._after = {ref: summarise(ref, self._leads[ref], self._rules) for ref in self._before}
+        cells, leads, rules = self._cells, self._leads, self._rules
+        self._after = {ref: add_lead(cells, 1, ref, leads[ref], rules) for ref in self._before}
 
     def accounts(self) -> set[str]:
         """Name the accounts of which a lead says something else than before."""
         return {
-            account
-            for ref, before in self._before.items()
-            for account in _differing(before.statements, self._after[ref].statements)
-            if account.startswith(ACCOUNT)
+            account for _, changed in self._changed_statements() for account in changed if account.startswith(ACCOUNT)
         }
 
     def settle(self, records: Records) -> Outcome:
@@ -122,31 +123,37 @@ class Fold:
             AccountFullError: An account would be told of too much; try the batch's events one by one.
 
         """
-        cells: Cells = {}
-        writes = {ref: self._written(ref) for ref in self._changed}
-        accounts: dict[str, Account] = {}
-        for ref, before in self._before.items():
-            after = self._after[ref]
-            _add(cells, before.cells, -1)
-            _add(cells, after.cells, 1)
-            if not before.statements and not after.statements:
-                continue
-            for account_ref in _differing(before.statements, after.statements):
+        cells, accounts = self._cells, dict[str, Account]()
+        for ref, changed in self._changed_statements():
+            before, after = self._before[ref], self._after[ref]
+            for account_ref in changed:
                 if account_ref.startswith(ACCOUNT):
                     account = accounts.get(account_ref)
                     if account is None:
                         account = accounts[account_ref] = _account(records[account_ref])
-                        _add(cells, account_cells(account.statements.values(), self._rules), -1)
-                    _state(account, ref, after.statements.get(account_ref))
+                        add_account(cells, -1, account.statements.values(), self._rules)
+                    _state(account, ref, after.get(account_ref))
                 else:  # the lead is its own account
-                    _add(cells, account_cells(_own(before, account_ref), self._rules), -1)
-                    _add(cells, account_cells(_own(after, account_ref), self._rules), 1)
+                    add_account(cells, -1, _own(before, account_ref), self._rules)
+                    add_account(cells, 1, _own(after, account_ref), self._rules)
+        writes = {ref: self._written(ref) for ref in self._changed}
         for account_ref, account in accounts.items():
             if account.entities > MAX_ENTITIES:
                 raise AccountFullError(account_ref)
-            _add(cells, account_cells(account.statements.values(), self._rules), 1)
+            add_account(cells, 1, account.statements.values(), self._rules)
             writes[account_ref] = _encode(account) if account.statements else None
         return Outcome(writes, {cell: number for cell, number in cells.items() if number}, self._rejections)
+
+    def _changed_statements(self) -> Iterator[tuple[str, list[str]]]:
+        """Give the leads that say something else than before, each with the accounts that it is about."""
+        for ref, before in self._before.items():
+            after = self._after[ref]
+            if before or after:
+                changed = [
+                    account for account in before.keys() | after.keys() if before.get(account) != after.get(account)
+                ]
+                if changed:
+                    yield ref, changed
 
     def _is_priced(self, event: Event) -> bool:
         if event.topic == LeadCreated.topic:
@@ -205,7 +212,7 @@ class Fold:
         self._changed.add(ref)
         if ref not in self._before:
             known = self._records[ref] is not None
-            self._before[ref] = summarise(ref, self._leads[ref], self._rules) if known else EMPTY
+            self._before[ref] = add_lead(self._cells, -1, ref, self._leads[ref], self._rules) if known else {}
 
     def _lead(self, ref: str) -> Lead:
         lead = self._leads.get(ref)
@@ -265,10 +272,6 @@ def _torn(ref: str, home: str) -> TornReadError:
     return TornReadError(f"{ref} lives under {home}, which does not hold it")
 
 
-def _differing(before: Mapping[str, object], after: Mapping[str, object]) -> set[str]:
-    return {account for account in before.keys() | after.keys() if before.get(account) != after.get(account)}
-
-
 def _account(stored: bytes | None) -> Account:
     return Account() if stored is None else decode_account(stored)
 
@@ -280,10 +283,5 @@ def _state(account: Account, ref: str, statement: Statement | None) -> None:
         account.statements[ref] = statement
 
 
-def _own(summary: Summary, ref: str) -> list[Statement]:
-    return [summary.statements[ref]] if ref in summary.statements else []
-
-
-def _add(cells: Cells, more: Cells, sign: int) -> None:
-    for cell, number in more.items():
-        cells[cell] = cells.get(cell, 0) + sign * number
+def _own(statements: Statements, ref: str) -> list[Statement]:
+    return [statements[ref]] if ref in statements else []

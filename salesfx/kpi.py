@@ -6,6 +6,7 @@ lead flow also a local hour; `field` is `metric|dimension`. No clock is read, an
 
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from salesfx.account import NEW_ACCOUNT, PlannedQuote, Statement, WonDeal, categorised
@@ -96,9 +97,6 @@ class Summary(NamedTuple):
     """By the reference of the account; a lead without an account is its own, under its own reference."""
 
 
-EMPTY = Summary({}, {})
-
-
 def summarise(ref: str, lead: Lead, rules: Rules) -> Summary:
     """Work out what a lead or stand-in contributes.
 
@@ -109,42 +107,75 @@ def summarise(ref: str, lead: Lead, rules: Rules) -> Summary:
 
     """
     cells: Cells = {}
+    return Summary(cells, add_lead(cells, 1, ref, lead, rules))
+
+
+def account_cells(statements: Iterable[Statement], rules: Rules) -> Cells:
+    """Work out what an account's won deals and planned quotes contribute."""
+    cells: Cells = {}
+    add_account(cells, 1, statements, rules)
+    return cells
+
+
+def add_lead(cells: Cells, sign: int, ref: str, lead: Lead, rules: Rules) -> dict[str, Statement]:
+    """Add to cells what a lead or stand-in contributes by itself, or with -1 take it from them.
+
+    Returns:
+        What it says about accounts, by their references; a lead without an account is its own.
+
+    """
     facts = lead.facts
     source = source_of(ref, lead, rules)
     owner = UNASSIGNED if facts is None else facts.salesperson or UNASSIGNED
     if facts is not None and lead.own is not None:
         local = rules.time.local(lead.own.occurred_at)
-        cells[local.date, f"leads|source={source}"] = 1
-        cells[local.date, f"leads|salesperson={owner}"] = 1
-        cells[local.hour, f"leads|source={source}"] = 1
+        by_source, by_person = _lead_fields("leads", source, owner)
+        for cell in ((local.date, by_source), (local.date, by_person), (local.hour, by_source)):
+            cells[cell] = cells.get(cell, 0) + sign
     if not lead.quotes and not lead.deals:
-        return Summary(cells, {})
+        return _NO_STATEMENTS
     qualifying = qualifying_quotes(lead, rules)
     if qualifying and ref.startswith(LEAD):
-        _add_qualified(cells, lead, [key for _, key in qualifying], source, owner, rules)
-    return Summary(cells, _statements(ref, lead, qualifying, source, owner, rules))
+        _add_qualified(cells, sign, lead, qualifying, source, owner, rules)
+    return _statements(ref, lead, qualifying, source, owner, rules)
 
 
-def account_cells(statements: Iterable[Statement], rules: Rules) -> Cells:
-    """Work out what an account's won deals and planned quotes contribute."""
-    sums: dict[tuple[str, str, str, str], list[int]] = {}
-    cells: Cells = {}
+def add_account(cells: Cells, sign: int, statements: Iterable[Statement], rules: Rules) -> None:
+    """Add to cells what an account's won deals and planned quotes contribute, or with -1 take it from them."""
     for item, category, _ in categorised(statements):
         if isinstance(item, WonDeal):
             metric, when = "booked_sales", rules.time.local(item.occurred_at).date
             if category == NEW_ACCOUNT:
-                _add(cells, when, f"new_customers|source={item.source}", 1)
-                _add(cells, when, f"new_customers|salesperson={item.salesperson}", 1)
+                for field in _lead_fields("new_customers", item.source, item.salesperson):
+                    _add(cells, when, field, sign)
         else:
             metric, when = "planned_sales", iso_day(item.expected_day)
-        total = sums.setdefault((when, metric, category, item.salesperson), [0, 0])
-        total[0] += 1
-        total[1] += item.hundredths
-    for (when, metric, category, salesperson), (count, hundredths) in sums.items():
-        for dimension in (f"category={category}", f"category={category},salesperson={salesperson}"):
-            _add(cells, when, f"{metric}|{dimension}", count)
-            _add(cells, when, f"{metric}_value|{dimension}", hundredths)
-    return cells
+        value = sign * item.hundredths
+        counts, values = _sale_fields(metric, category, item.salesperson)
+        for field in counts:
+            _add(cells, when, field, sign)
+        for field in values:
+            _add(cells, when, field, value)
+
+
+_NO_STATEMENTS: dict[str, Statement] = {}
+_REMEMBERED = 20_000
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _lead_fields(metric: str, source: str, salesperson: str) -> tuple[str, str]:
+    """Name the fields of a metric that is broken down by source."""
+    return f"{metric}|source={source}", f"{metric}|salesperson={salesperson}"
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _sale_fields(metric: str, category: str, salesperson: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Name the fields of a metric that is broken down by category: its counts, its values."""
+    by_category, by_person = f"category={category}", f"category={category},salesperson={salesperson}"
+    return (
+        (f"{metric}|{by_category}", f"{metric}|{by_person}"),
+        (f"{metric}_value|{by_category}", f"{metric}_value|{by_person}"),
+    )
 
 
 def _add(cells: Cells, when: str, field: str, number: int) -> None:
@@ -163,16 +194,19 @@ def qualifying_quotes(lead: Lead, rules: Rules) -> list[tuple[int, str]]:
     return sorted((quote.occurred_at, key) for key, quote in lead.quotes.items() if rules.qualifies(quote))
 
 
-def _add_qualified(cells: Cells, lead: Lead, keys: list[str], source: str, owner: str, rules: Rules) -> None:
+def _add_qualified(
+    cells: Cells, sign: int, lead: Lead, qualifying: list[tuple[int, str]], source: str, owner: str, rules: Rules
+) -> None:
     """Count a lead once: on the day and at the salesperson of its first qualifying quote, at the value of its latest."""
-    first, latest = lead.quotes[keys[0]], lead.quotes[keys[-1]]
-    when = rules.time.local(first.occurred_at).date
-    numbers = [("qualified_leads", 1), ("qualified_leads_value", latest.hundredths)]
+    first, latest = lead.quotes[qualifying[0][1]], lead.quotes[qualifying[-1][1]]
+    when, salesperson = rules.time.local(first.occurred_at).date, first.salesperson or owner
+    for field in _lead_fields("qualified_leads", source, salesperson):
+        _add(cells, when, field, sign)
+    for field in _lead_fields("qualified_leads_value", source, salesperson):
+        _add(cells, when, field, sign * latest.hundredths)
     if any(deal.outcome == "won" for deal in lead.deals.values()):
-        numbers.append(("cohort_customers", 1))
-    for metric, number in numbers:
-        cells[when, f"{metric}|source={source}"] = number
-        cells[when, f"{metric}|salesperson={first.salesperson or owner}"] = number
+        for field in _lead_fields("cohort_customers", source, salesperson):
+            _add(cells, when, field, sign)
 
 
 def _statements(

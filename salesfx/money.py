@@ -16,10 +16,11 @@ from salesfx.refusal import Reason, Refused
 _DECIMAL_STRING = re.compile(r"\d+\.?\d*|\.\d+", re.ASCII)
 _JSON_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _AMOUNT_LIMIT = Decimal(10) ** 10
-_ALWAYS_BELOW_LIMIT = 10
-"""Digits of a whole number that is surely below the limit; JSON has no leading zeros."""
+_USUAL = re.compile(rb'("?)((?:0|[1-9]\d{0,9})(?:\.\d{1,50})?)\1')
+"""What almost every amount looks like: surely below the limit, and finely enough divided."""
 HUNDREDTHS_LIMIT = 10**13
 """A converted amount stays below this, so that no sum of nine hundred thousand of them can overflow 64 bits."""
+_REMEMBERED = 20_000
 _BGN_PER_EURO = Decimal("1.95583")
 
 
@@ -33,13 +34,14 @@ def parse_amount(raw: bytes) -> str:
         ValueError: It is neither, negative, 10^10 and more, or too finely divided; the message says which.
 
     """
+    usual = _USUAL.fullmatch(raw)
+    if usual is not None:
+        return _without_needless_zeros(usual[2].decode())
     if raw.startswith(b'"'):
         text = msgspec.json.decode(raw, type=str)
         if _DECIMAL_STRING.fullmatch(text) is None:
             raise ValueError("is not an amount: write digits with at most one point, like 1150.00")
         amount = Decimal(text)
-    elif raw.isdigit() and len(raw) <= _ALWAYS_BELOW_LIMIT:
-        return raw.decode()
     else:
         amount = parse_number(raw)
     if amount < 0:
@@ -73,8 +75,11 @@ def parse_number(raw: bytes) -> Decimal:
 
 def plain(amount: Decimal) -> str:
     """Write a decimal without exponent and without needless zeros."""
-    text = format(amount, "f")
-    return (text.rstrip("0").rstrip(".") if "." in text else text).lstrip("-") or "0"
+    return _without_needless_zeros(format(amount, "f")).lstrip("-") or "0"
+
+
+def _without_needless_zeros(text: str) -> str:
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 class Exchange:
@@ -86,6 +91,7 @@ class Exchange:
 
     def __init__(self, currency: str, rates: Iterable[Rate]) -> None:
         self._currency = currency
+        self._ratios: dict[tuple[str, int], tuple[int, int]] = {}
         self._since: dict[str, list[int]] = {"EUR": [1], "BGN": [1]}
         self._per_euro: dict[str, list[Fraction]] = {"EUR": [Fraction(1)], "BGN": [Fraction(_BGN_PER_EURO)]}
         for rate in sorted(rates, key=lambda rate: (rate.currency, rate.since)):
@@ -107,14 +113,22 @@ class Exchange:
             Refused: `no_rate`, or `invalid_field` where the converted amount is beyond what tables can hold.
 
         """
-        if currency == self._currency:
-            value = Fraction(amount) if "." in amount else int(amount)
-        else:
-            value = Fraction(amount) / self._rate(currency, day) * self._rate(self._currency, day)
-        hundredths = value * 100 if isinstance(value, int) else (value * 200 + 1) // 2
+        whole, _, decimals = amount.partition(".")
+        numerator, denominator = (1, 1) if currency == self._currency else self._ratio(currency, day)
+        divisor: int = denominator * 10 ** len(decimals)
+        hundredths = (int(whole + decimals) * 200 * numerator + divisor) // (2 * divisor)
         if hundredths >= HUNDREDTHS_LIMIT:
             raise Refused(Reason.INVALID_FIELD, f"amount: {amount} {currency} is too much in {self._currency}")
         return hundredths
+
+    def _ratio(self, currency: str, day: int) -> tuple[int, int]:
+        known = self._ratios.get((currency, day))
+        if known is None:
+            if len(self._ratios) >= _REMEMBERED:
+                self._ratios.clear()
+            ratio = self._rate(self._currency, day) / self._rate(currency, day)
+            known = self._ratios[currency, day] = ratio.as_integer_ratio()
+        return known
 
     def _rate(self, currency: str, day: int) -> Fraction:
         since = self._since.get(currency)

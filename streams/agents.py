@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import faust
@@ -12,7 +14,7 @@ from redis.exceptions import RedisError
 from salesfx.errors import NeedsAttentionError, SalesfxError
 from streams.batch import Batch, Partition
 from streams.ending import end_process
-from streams.processor import Processor
+from streams.processor import Processor, Work
 from streams.steering import OffsetSteering
 
 log = logging.getLogger("salesfx.worker")
@@ -30,25 +32,56 @@ class BatchHandler:
         self.trouble: str | None = None
         """What was last wrong with Redis or Kafka, in words."""
         self._failed_at: dict[Partition, int] = {}
-        self._busy_topics: set[str] = set()
+        self._under_way: Counter[str] = Counter()
+        """What is being done for batches of each topic."""
 
     def is_busy(self, partition: Partition) -> bool:
         """Tell whether the partition's agent works on a batch, behind which others may wait."""
-        return partition.topic in self._busy_topics
+        return self._under_way[partition.topic] > 0
 
-    async def handle(self, batch: Batch) -> None:
+    async def handle(self, batches: AsyncIterable[Batch]) -> None:
+        """Process batches of one topic in their order, each decoded while the one before it is on its way."""
+        async with asyncio.TaskGroup() as group:
+            before: asyncio.Task[None] | None = None
+            async for batch in batches:
+                work = await self._decoded(batch)
+                if before is not None:
+                    await before
+                if work is not None:
+                    before = group.create_task(self._persist(work))
+                    await work.begun.wait()
+
+    async def _decoded(self, batch: Batch) -> Work | None:
+        if not self._steering.is_current(batch):
+            return None
+        with self._busy(batch):
+            try:
+                return await self._processor.decode(batch)
+            except Exception as error:  # noqa: BLE001 - a defect of ours, as below
+                self._heal(batch, error)
+                return None
+
+    async def _persist(self, work: Work) -> None:
         """Process one batch; returns when it is in, or when its partition is going to be read again."""
-        self._busy_topics.add(batch.source.topic)
         try:
-            await self._handle(batch)
+            with self._busy(work.batch):
+                await self._try_until_settled(work)
         finally:
-            self._busy_topics.discard(batch.source.topic)
+            work.begun.set()
 
-    async def _handle(self, batch: Batch) -> None:
-        pause = _FIRST_PAUSE
+    @contextmanager
+    def _busy(self, batch: Batch) -> Iterator[None]:
+        self._under_way[batch.source.topic] += 1
+        try:
+            yield
+        finally:
+            self._under_way[batch.source.topic] -= 1
+
+    async def _try_until_settled(self, work: Work) -> None:
+        batch, pause = work.batch, _FIRST_PAUSE
         while self._steering.is_current(batch):
             try:
-                elsewhere = await self._processor.process(batch)
+                elsewhere = await self._processor.process(work)
             except (RedisError, KafkaError, OSError) as error:
                 self.trouble = f"{type(error).__name__}: {error}"
                 log.warning("%s at %d is tried again: %s", batch.source, batch.before, self.trouble)
@@ -92,12 +125,11 @@ def declare_agents(app: faust.App, handler: BatchHandler, topics: Mapping[str, s
             app.topic(name, key_serializer="raw", value_serializer="raw", value_type=None, acks=False),
             name=f"salesfx.{topic}",
             concurrency=1,
-        )(_agent(handler.handle))
+        )(_agent(handler))
 
 
-def _agent(handle: Callable[[Batch], Awaitable[None]]) -> Any:
+def _agent(handler: BatchHandler) -> Any:
     async def agent(batches: AsyncIterable[Batch]) -> None:
-        async for batch in batches:
-            await handle(batch)
+        await handler.handle(batches)
 
     return agent

@@ -1,10 +1,11 @@
 """The way of one batch: decode, load, fold, commit."""
 
+import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Collection, Mapping
+from typing import NamedTuple, Protocol, TypeVar
 
 from salesfx.decoder import Event, decode
 from salesfx.fold import AccountFullError, Fold, Outcome, TornReadError
@@ -25,6 +26,11 @@ from salesfx.tables.store import (
 from streams.batch import Batch
 from streams.dead_letters import DeadLetter
 
+_SLICE = 250
+"""Records that are decoded in one go, in about a millisecond."""
+
+_Answered = TypeVar("_Answered")
+
 log = logging.getLogger("salesfx.worker")
 
 
@@ -44,6 +50,10 @@ class Work(NamedTuple):
     events: list[Event]
     letters: list[DeadLetter]
     """Records that could not be decoded."""
+    seconds: float
+    """How long the decoding took."""
+    begun: asyncio.Event
+    """Set when it has its turn: from then on the one after it is best decoded."""
 
 
 class Processor:
@@ -65,8 +75,13 @@ class Processor:
         self._topics = topics
         self._seconds_of: dict[str, float] = dict.fromkeys(topics.values(), 0.0)
         """Processing time that no commit has reported yet, by topic."""
+        self._turn = asyncio.Lock()
+        """One batch at a time reads and commits: quotes and their leads would only make conflicts for each other."""
+        self._gap = asyncio.Event()
+        """Whether that batch waits for a server, or there is none."""
+        self._gap.set()
 
-    async def process(self, batch: Batch) -> Elsewhere | None:
+    async def process(self, work: Work) -> Elsewhere | None:
         """Take one batch to the tables.
 
         Returns:
@@ -77,23 +92,42 @@ class Processor:
             DefinitionsChangedError: The tables are being made under other definitions.
 
         """
-        topic = self._topics[batch.source.topic]
-        started = time.perf_counter()
-        elsewhere = await self._settle(self._decoded(batch, topic), topic)
-        self._seconds_of[topic] += time.perf_counter() - started
-        return elsewhere
+        topic = self._topics[work.batch.source.topic]
+        async with self._turn:
+            work.begun.set()
+            started = time.perf_counter() - work.seconds
+            self._gap.clear()
+            try:
+                return await self._settle(work, topic)
+            finally:
+                self._gap.set()
+                self._seconds_of[topic] += time.perf_counter() - started
 
-    @staticmethod
-    def _decoded(batch: Batch, topic: str) -> Work:
+    async def _waiting(self, answer: Awaitable[_Answered]) -> _Answered:
+        """Wait for a server's answer, and let others be decoded meanwhile; reading is too short a wait for that."""
+        self._gap.set()
+        try:
+            return await answer
+        finally:
+            self._gap.clear()
+
+    async def decode(self, batch: Batch) -> Work:
+        """Decode a batch, in slices, while no other needs the processor: it would only wait for Redis meanwhile."""
+        topic, partition = self._topics[batch.source.topic], batch.source.partition
         events: list[Event] = []
         letters: list[DeadLetter] = []
-        partition = batch.source.partition
-        for record in batch.records:
-            try:
-                events.append(decode(topic, record.value, record.headers, partition, record.offset))
-            except Refused as refused:
-                letters.append(DeadLetter(record, refused))
-        return Work(batch, batch.before, batch.after, events, letters)
+        seconds = 0.0
+        for start in range(0, len(batch.records), _SLICE):
+            await self._gap.wait()
+            started = time.perf_counter()
+            for record in batch.records[start : start + _SLICE]:
+                try:
+                    events.append(decode(topic, record.value, record.headers, partition, record.offset))
+                except Refused as refused:
+                    letters.append(DeadLetter(record, refused))
+            seconds += time.perf_counter() - started
+            await asyncio.sleep(0)
+        return Work(batch, batch.before, batch.after, events, letters, seconds, asyncio.Event())
 
     async def _settle(self, work: Work, topic: str) -> Elsewhere | None:
         records = _ReadRecords(self._tables)
@@ -113,9 +147,10 @@ class Processor:
                 continue  # there may be a place by now
             unsent = [letter for letter in letters if letter.origin not in sent]
             if unsent:
-                await self._letter_box.send(unsent)
+                await self._waiting(self._letter_box.send(unsent))
                 sent.update(letter.origin for letter in unsent)
-            answer = await self._tables.commit(self._commit(work, topic, records, outcome, letters))
+            commit = self._commit(work, topic, records, outcome, letters)
+            answer = await self._waiting(self._tables.commit(commit))
             if not isinstance(answer, Conflict):
                 self._seconds_of[topic] = 0.0
                 return self._verdict(answer, work)

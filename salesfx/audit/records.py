@@ -18,7 +18,7 @@ from salesfx.audit.held import Held, fault_of, held_by
 from salesfx.audit.oddities import Oddities
 from salesfx.audit.versions import Sink, Version, version_of, version_without_content
 from salesfx.fold import decode_account, decode_lead, decode_standing
-from salesfx.kpi import EMPTY, Cells, Summary, account_cells, summarise
+from salesfx.kpi import Cells, Summary, account_cells, summarise
 from salesfx.lead import ACCOUNT, DEAL, HOMES, LEAD, QUOTE, Facts, Lead, Standing
 from salesfx.rules import Rules
 from salesfx.tables.store import View
@@ -102,7 +102,7 @@ class RecordsAudit:
             cells = {} if own is None else account_cells([own], self._rules)
         except IMPLAUSIBLE as error:
             self._note_unreadable(ref, error)
-            return EMPTY
+            return Summary({}, {})
         _add(self.cells, summary.cells)
         _add(self.cells, cells)
         return summary

@@ -1,8 +1,8 @@
 -- Applies one batch of one partition to the tables, whole or not at all.
 --
--- Redis does not roll back a script that fails half-way, so everything is checked before anything is written. Nothing
--- that is written passes through a Lua number: those are doubles, and break integers above 2^53. So increments and
--- offsets come as strings.
+-- Redis does not roll back a script that fails half-way, so everything is checked before anything is written. Lua numbers
+-- are doubles, and break integers from 2^53 on. So offsets and increments come as strings, and a cell is added up here
+-- only where all that takes part is below that: many cells are then one command, which is what makes a batch cheap.
 --
 -- KEYS[1]  the meta hash; every other key has the same hash tag and is named from the prefix.
 -- ARGV[1]  MessagePack of
@@ -13,7 +13,7 @@
 --          after        the offset to store
 --          refs         every record that was read, those to be written first
 --          lengths      of the new contents of the records to be written, in bytes; 0 removes one
---          tables       name -> field -> increment
+--          tables       name -> the fields, and their increments in the same order
 --          counters     field -> increment
 --          marks        field -> value
 -- ARGV[2]  the versions seen, 8 bytes for each ref; zeros where there was no record
@@ -23,6 +23,7 @@
 --         {'DEFINITIONS', fingerprint}.
 
 local VERSION, NONE, CHUNK = 8, string.rep('\0', 8), 4000  -- unpack() fails at 8,000
+local EXACT = 2 ^ 53
 local JOURNAL_BYTES = 64 * 1024 * 1024
 local batch, versions, contents = cmsgpack.unpack(ARGV[1]), ARGV[2], ARGV[3]
 local meta, offsets = batch.prefix .. 'meta', batch.prefix .. 'offsets'
@@ -64,16 +65,22 @@ for index, ref in ipairs(batch.refs) do
 end
 for from = 1, #keys, CHUNK do
     local to = math.min(from + CHUNK - 1, #keys)
-    local found = redis.call('MGET', unpack(keys, from, to))
-    for index = from, to do
-        local record = found[index - from + 1]
-        local seen = string.sub(versions, (index - 1) * VERSION + 1, index * VERSION)
-        if (record and string.sub(record, 1, VERSION) or NONE) ~= seen then
-            conflicts[#conflicts + 1] = index
+    local found, stand = redis.call('MGET', unpack(keys, from, to)), {}
+    for index, record in ipairs(found) do
+        stand[index] = record and string.sub(record, 1, VERSION) or NONE
+    end
+    local seen = string.sub(versions, (from - 1) * VERSION + 1, to * VERSION)
+    if table.concat(stand) ~= seen then
+        for index, version in ipairs(stand) do
+            if version ~= string.sub(seen, (index - 1) * VERSION + 1, index * VERSION) then
+                conflicts[#conflicts + 1] = from + index - 1
+            end
         end
-        if #tokens > 0 and index <= #batch.lengths then
+    end
+    if #tokens > 0 then
+        for index = from, math.min(to, #batch.lengths) do
             images[#images + 1] = batch.refs[index]
-            images[#images + 1] = record or ''
+            images[#images + 1] = found[index - from + 1] or ''
         end
     end
 end
@@ -86,6 +93,35 @@ for _, token in ipairs(tokens) do
     if wrong then
         return wrong
     end
+end
+
+-- Cells: what each table gets, loses, and can only add up itself.
+
+local tables = {}
+for name, table in pairs(batch.tables) do
+    local key, fields, increments = batch.prefix .. name, table[1], table[2]
+    local sums, empty, large = {}, {}, {}
+    for from = 1, #fields, CHUNK do
+        local to = math.min(from + CHUNK - 1, #fields)
+        local found = redis.call('HMGET', key, unpack(fields, from, to))
+        for index = from, to do
+            local field, before = fields[index], found[index - from + 1] or '0'
+            if not string.find(before, '^%-?%d+$') then
+                return redis.error_reply('SALESFX the key ' .. key .. ' holds no number under ' .. field)
+            end
+            local old, increment = tonumber(before), tonumber(increments[index])
+            local sum = old + increment
+            if math.max(math.abs(old), math.abs(increment), math.abs(sum)) >= EXACT then
+                large[#large + 1] = index
+            elseif sum == 0 then
+                empty[#empty + 1] = field
+            else
+                sums[#sums + 1] = field
+                sums[#sums + 1] = string.format('%d', sum)
+            end
+        end
+    end
+    tables[name] = { key, sums, empty, large }
 end
 
 -- Writes.
@@ -133,10 +169,18 @@ for index, length in ipairs(batch.lengths) do
 end
 flush(0)
 
-for name, cells in pairs(batch.tables) do
-    local key = batch.prefix .. name
-    for field, increment in pairs(cells) do
-        if redis.call('HINCRBY', key, field, increment) == 0 then
+local function in_chunks(command, key, values)
+    for first = 1, #values, CHUNK do
+        redis.call(command, key, unpack(values, first, math.min(first + CHUNK - 1, #values)))
+    end
+end
+for name, table in pairs(tables) do
+    local key, sums, empty, large = unpack(table)
+    in_chunks('HSET', key, sums)
+    in_chunks('HDEL', key, empty)
+    for _, index in ipairs(large) do
+        local field = batch.tables[name][1][index]
+        if redis.call('HINCRBY', key, field, batch.tables[name][2][index]) == 0 then
             redis.call('HDEL', key, field)
         end
     end

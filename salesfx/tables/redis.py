@@ -124,7 +124,7 @@ class RedisTables:
             "after": str(commit.after),
             "refs": refs,
             "lengths": [len(content) for content in contents],
-            "tables": {name: _strings(table) for name, table in by_table(commit.cells).items()},
+            "tables": {name: (list(t), list(map(str, t.values()))) for name, t in by_table(commit.cells).items()},
             "counters": _strings(commit.counters),
             "marks": commit.marks,
         }

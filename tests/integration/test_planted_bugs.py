@@ -13,6 +13,7 @@ from salesfx.tables.store import Answer, Commit, Conflict
 from streams.processor import Processor
 from tests.mutants.bug import Bug
 from tests.mutants.catalogue import BUGS
+from tests.processing import process
 from tests.stores import DEFINITIONS, RedisStore, all_cells
 from tests.unit.test_processor import DEALS, QUOTES, TOPICS, Letters, batch, deal, quote, reference
 
@@ -58,19 +59,19 @@ async def test_a_commit_held_up_through_a_failover_is_merged_again(in_redis: Red
     quotes = [quote(number, occurred_at=f"2026-03-0{number}T10:00:00Z", amount=f"{number}00") for number in (1, 2, 3)]
     deals = [deal(1, lead_id="L0", outcome="lost", occurred_at="2026-03-02T12:00:00Z")]  # closes two of three
     one, other = await opened(in_redis), processor(await opened(in_redis))
-    assert await other.process(batch(QUOTES, 0, quotes[:1])) is None
+    assert await process(other, batch(QUOTES, 0, quotes[:1])) is None
     replica = await in_redis.dump()
-    assert await other.process(batch(QUOTES, 1, quotes[1:2])) is None
+    assert await process(other, batch(QUOTES, 1, quotes[1:2])) is None
 
     async def fail_over() -> None:
         for key in (await in_redis.dump()).keys() - replica.keys():
             await in_redis.redis.delete(key)
         for key, content in replica.items():
             await in_redis.redis.restore(key, 0, content, replace=True)
-        assert await other.process(batch(QUOTES, 1, quotes[1:])) is None
+        assert await process(other, batch(QUOTES, 1, quotes[1:])) is None
 
     held = HeldUp(one, fail_over)
-    assert await processor(held).process(batch(DEALS, 0, deals)) is None
+    assert await process(processor(held), batch(DEALS, 0, deals)) is None
     assert await all_cells(one) == reference(quote_sent=quotes, deal_closed=deals)
     assert held.answers[0] == Conflict(["lead:L0"])
 
@@ -94,7 +95,7 @@ async def test_a_worker_that_dies_at_any_command_leaves_no_event_behind(in_redis
         died = await _process_until_killed(tables, lived_for, batch(DEALS, 0, deals[:3]))
         successor = await opened(in_redis)
         before = (await successor.offsets())["deal_closed:0"]
-        assert await processor(successor).process(batch(DEALS, before, deals[before:])) is None
+        assert await process(processor(successor), batch(DEALS, before, deals[before:])) is None
         assert await all_cells(successor) == reference(deal_closed=deals), f"killed before command {lived_for}"
         snapshot = await successor.snapshot()
         assert snapshot is not None
@@ -117,7 +118,7 @@ async def _process_until_killed(tables: RedisTables, commands: int, work: Any) -
 
     tables._redis.execute_command = counted
     try:
-        await processor(tables).process(work)
+        await process(processor(tables), work)
     except KilledError:
         return True
     finally:

@@ -693,6 +693,19 @@ async def test_a_key_of_a_wrong_type_stops_a_commit_before_it_writes(in_redis: R
     assert await in_redis.dump() == before
 
 
+@pytest.mark.parametrize("written", ["x", "1.5", "0x10", "1e3", ""])
+async def test_a_cell_that_is_no_number_stops_a_commit_before_it_writes(in_redis: RedisStore, written: str) -> None:
+    """Somebody else has written to the table: nothing of the batch is in, so that a mended table can go on."""
+    await in_redis.tables.open(DEFINITIONS)
+    await in_redis.tables.start_at(TOPIC, 0, 0)
+    assert await in_redis.tables.commit(batch(0, 1, cells={CELL: 1})) == Committed()
+    await in_redis.redis.hset(in_redis.layout.table("month:2026-10"), CELL[1], written)
+    before = await in_redis.dump()
+    with pytest.raises(ResponseError, match="holds no number under"):
+        await in_redis.tables.commit(batch(1, 2, cells={CELL: 1, ("2026-10-06", CELL[1]): 1}, counters={"n": 1}))
+    assert await in_redis.dump() == before
+
+
 async def test_empty_tables_leave_no_key(in_redis: RedisStore) -> None:
     """A table without cells, and the set of months without months, are no keys."""
     await in_redis.tables.open(DEFINITIONS)

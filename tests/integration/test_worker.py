@@ -505,12 +505,12 @@ async def test_a_defect_that_passes_is_healed(kafka: str, redis_url: str, namesp
 FAILS_ONCE = """
 from streams.processor import Processor
 failed, process = {}, Processor.process
-async def failing(self, batch):
-    topic = batch.source.topic
+async def failing(self, work):
+    topic = work.batch.source.topic
     failed[topic] = failed.get(topic, 0) + 1
     if failed[topic] == 4:
         raise RuntimeError("passing")
-    return await process(self, batch)
+    return await process(self, work)
 Processor.process = failing
 """
 

@@ -125,7 +125,7 @@ class SimulatedWorker:
         self._run(self.consumer.drain)
         self._run(self._look)
         for name in KAFKA_TOPICS:
-            self._run(self._supervise, name, handler.handle)
+            self._run(self._supervise, name, handler)
 
     def kill(self) -> None:
         """End it between two of its steps."""
@@ -159,11 +159,13 @@ class SimulatedWorker:
         except Exception as error:  # noqa: BLE001 - of whatever kind: in production nobody would have seen it
             self.world.failed(f"{self.name} raised {type(error).__name__}: {error}")
 
-    async def _supervise(self, topic: str, handle: Any) -> None:
+    async def _supervise(self, topic: str, handler: BatchHandler) -> None:
         """Run an agent; one that raises is started again, as Faust's supervisor does."""
         while True:
             try:
-                await _agent(handle)(self.consumer.buffers[topic])
+                await _agent(handler)(self.consumer.buffers[topic])
+            except BaseExceptionGroup as group:
+                raise group.exceptions[0] from None
             except Exception as error:  # noqa: BLE001 - Faust logs it
                 self.world.note(self.name, "agent raised", repr(error))
 

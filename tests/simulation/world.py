@@ -131,7 +131,7 @@ class World:
         for message in messages[: len(messages) // 2]:
             self._publish(message)
         self.outcome.events = len(messages)
-        for _ in range(chance.choice((1, 2, 2, 3))):
+        for _ in range(chance.choice((3, 4))):
             self._start()
         plan = self._faults()
         span = chance.choice((2, 12))  # in some worlds all of it comes while the workers are still beginning

@@ -35,6 +35,7 @@ from salesfx.tables.store import DefinitionsChangedError, ViewLostError
 from streams.batch import Batch, Partition
 from streams.processor import Processor
 from tests.events_strategy import DEFINITIONS, events
+from tests.processing import process
 from tests.worked_example import EVENTS
 
 TODAY = date(2028, 6, 1)
@@ -78,7 +79,7 @@ class Log:
             )
             self.records[topic].append(record)
             batch = Batch(Partition(topic, 0), offset, offset + 1, [record], 0)
-            assert await processor.process(batch) is None
+            assert await process(processor, batch) is None
 
     async def ranges(self, offsets: Mapping[str, int]) -> list[Range]:
         """Be the source of an audit."""

@@ -190,18 +190,18 @@ def test_a_lead_that_would_bring_too_many_deals_is_refused_whole(full_account: F
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Count how often leads and accounts are worked out, by reference."""
     counts: Counter[str] = Counter()
-    summarise, account_cells = kpi.summarise, kpi.account_cells
+    add_lead, add_account = kpi.add_lead, kpi.add_account
 
-    def counting_summarise(ref: str, *rest: Any) -> Any:
+    def counting_leads(cells: Cells, sign: int, ref: str, *rest: Any) -> Any:
         counts[ref] += 1
-        return summarise(ref, *rest)
+        return add_lead(cells, sign, ref, *rest)
 
-    def counting_account_cells(*arguments: Any) -> Any:
+    def counting_accounts(*arguments: Any) -> None:
         counts["accounts"] += 1
-        return account_cells(*arguments)
+        add_account(*arguments)
 
-    monkeypatch.setattr(fold_module, "summarise", counting_summarise)
-    monkeypatch.setattr(fold_module, "account_cells", counting_account_cells)
+    monkeypatch.setattr(fold_module, "add_lead", counting_leads)
+    monkeypatch.setattr(fold_module, "add_account", counting_accounts)
     return counts
 
 

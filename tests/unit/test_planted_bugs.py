@@ -25,6 +25,7 @@ from streams.app import build_app
 from streams.batch import Batch, Partition
 from streams.transport import BatchConsumer, BatchConsumerThread, RebalanceListener
 from tests.folding import FoldedTables
+from tests.processing import process
 from tests.unit.test_processor import LEADS, Bench, deal, lead, quote, record, reference
 
 # What one fetch brings.
@@ -72,7 +73,7 @@ async def read_to_the_end(fetches: Fetches, count: int) -> Bench:
     for _ in range(count):
         batch = await fetches.batch()
         if batch is not None:
-            assert await bench.processor.process(batch) is None, f"{batch.before} is not where the stored offset is"
+            assert await process(bench.processor, batch) is None, f"{batch.before} is not where the stored offset is"
     return bench
 
 

@@ -25,6 +25,7 @@ from streams.agents import BatchHandler
 from streams.batch import Batch, Partition
 from streams.dead_letters import DeadLetter
 from streams.processor import Processor
+from tests.processing import handle, process
 
 DEFINITIONS = Definitions()
 TOPICS = {"x.lead_created": "lead_created", "x.quote_sent": "quote_sent", "x.deal_closed": "deal_closed"}
@@ -195,10 +196,10 @@ async def test_a_commit_whose_answer_was_lost_is_not_applied_twice(bench: Bench)
     """The commit got through, its answer did not: it is tried again, finds the offset already there, and all goes on."""
     events = [lead(number) for number in range(5)]
     bench.tables.replies_to_lose = 1
-    await bench.handler.handle(batch(LEADS, 0, events[:3]))
+    await handle(bench.handler, batch(LEADS, 0, events[:3]))
     assert bench.tables.answers == [Committed(), Elsewhere(3)]
     assert bench.handler.trouble == "ConnectionError: the answer was lost"
-    await bench.handler.handle(batch(LEADS, 3, events[3:]))
+    await handle(bench.handler, batch(LEADS, 3, events[3:]))
     assert bench.steering.again == []
     assert bench.tables.cells() == reference(lead_created=events)
     assert bench.tables.data.counters["processed|lead_created"] == 5
@@ -207,7 +208,7 @@ async def test_a_commit_whose_answer_was_lost_is_not_applied_twice(bench: Bench)
 async def test_a_batch_that_begins_elsewhere_has_its_partition_read_again(bench: Bench) -> None:
     """Before and after the stored offset alike; nothing of the batch is in, and its events are not lost."""
     for before in (2, 7):
-        await bench.handler.handle(batch(LEADS, before, [lead(1)], epoch=bench.steering.epoch))
+        await handle(bench.handler, batch(LEADS, before, [lead(1)], epoch=bench.steering.epoch))
     assert bench.steering.again == [
         (LEADS, "stored is 0, the batch begins at 2"),
         (LEADS, "stored is 0, the batch begins at 7"),
@@ -218,7 +219,7 @@ async def test_a_batch_that_begins_elsewhere_has_its_partition_read_again(bench:
 async def test_tables_that_lost_everything_have_the_partition_read_again(bench: Bench) -> None:
     """After a FLUSHALL no offset is stored, which is no reason to begin anywhere."""
     bench.tables.data.clear()
-    await bench.handler.handle(batch(LEADS, 0, [lead(1)]))
+    await handle(bench.handler, batch(LEADS, 0, [lead(1)]))
     assert bench.steering.again == [(LEADS, "stored is None, the batch begins at 0")]
     assert bench.tables.data.offsets == {}
 
@@ -226,11 +227,11 @@ async def test_tables_that_lost_everything_have_the_partition_read_again(bench: 
 async def test_a_stale_batch_is_dropped_without_a_word_to_the_tables(bench: Bench) -> None:
     """A batch that was read before the partition's last seek is neither decoded nor committed."""
     bench.steering.epoch = 3
-    await bench.handler.handle(batch(LEADS, 0, [lead(1), b"no json"], epoch=2))
+    await handle(bench.handler, batch(LEADS, 0, [lead(1), b"no json"], epoch=2))
     assert not bench.tables.reads
     assert not bench.tables.commits
     assert not bench.letters.sent
-    await bench.handler.handle(batch(LEADS, 0, [lead(1)], epoch=3))
+    await handle(bench.handler, batch(LEADS, 0, [lead(1)], epoch=3))
     assert bench.offset("lead_created") == 1
 
 
@@ -242,7 +243,7 @@ async def test_a_batch_that_becomes_stale_while_it_is_tried_again_is_dropped(ben
         bench.steering.epoch += 1
 
     bench.tables.before_commit = [lambda: None, lambda: None, seek_meanwhile]
-    await bench.handler.handle(batch(LEADS, 0, [lead(1)]))
+    await handle(bench.handler, batch(LEADS, 0, [lead(1)]))
     assert len(bench.tables.commits) == 3
 
 
@@ -257,10 +258,10 @@ async def test_records_changed_meanwhile_are_read_and_merged_again(bench: Bench)
     quotes, deals = [quote(1), quote(2, occurred_at="2026-03-07T10:00:00Z")], [deal(1, lead_id="L0", account_id="A")]
     leads = [lead(0), lead(1), lead(2, account_id="A")]
     bench.tables.before_commit = [
-        lambda: other.processor.process(batch(QUOTES, 0, list(quotes))),
-        lambda: other.processor.process(batch(DEALS, 0, list(deals))),
+        lambda: process(other.processor, batch(QUOTES, 0, list(quotes))),
+        lambda: process(other.processor, batch(DEALS, 0, list(deals))),
     ]
-    assert await bench.processor.process(batch(LEADS, 0, list(leads))) is None
+    assert await process(bench.processor, batch(LEADS, 0, list(leads))) is None
     assert [type(answer) for answer in bench.tables.answers] == [Conflict, Conflict, Committed]
     assert bench.tables.reads == [{"lead:L0", "lead:L1", "lead:L2"}, {"lead:L0"}, {"lead:L0"}, {"account:A"}]
     assert bench.tables.cells() == reference(lead_created=leads, quote_sent=quotes, deal_closed=deals)
@@ -276,11 +277,11 @@ async def test_a_quote_that_moves_between_two_reads_is_read_again(bench: Bench, 
     other.tables.data = bench.tables.data
     await other.tables.open(DEFINITIONS)
     first, moved, ours = quote(1), quote(1, revision=1, lead_id="L1"), quote(1, revision=revision, lead_id="L2")
-    await other.processor.process(batch(QUOTES, 0, [first]))
+    await process(other.processor, batch(QUOTES, 0, [first]))
     bench.tables.data.offsets["quote_sent:1"] = 0
     again = Partition(QUOTES.topic, 1)
-    bench.tables.after_load = [lambda: other.processor.process(batch(QUOTES, 1, [moved]))]
-    await bench.handler.handle(batch(again, 0, [ours]))
+    bench.tables.after_load = [lambda: process(other.processor, batch(QUOTES, 1, [moved]))]
+    await handle(bench.handler, batch(again, 0, [ours]))
     assert bench.steering.again == []
     assert bench.tables.data.offsets["quote_sent:1"] == 1
     assert bench.tables.cells() == reference(quote_sent=[first, moved, ours])
@@ -288,11 +289,11 @@ async def test_a_quote_that_moves_between_two_reads_is_read_again(bench: Bench, 
 
 async def test_records_that_contradict_each_other_for_good_are_a_defect(bench: Bench) -> None:
     """Somebody has written to Redis: reading again does not help, and must not go on for ever."""
-    await bench.processor.process(batch(QUOTES, 0, [quote(1)]))
+    await process(bench.processor, batch(QUOTES, 0, [quote(1)]))
     del bench.tables.data.records["lead:L0"]
     bench.tables.data.offsets["quote_sent:1"] = 0
     with pytest.raises(TornReadError, match="quote:Q1 lives under lead:L0, which does not hold it"):
-        await bench.processor.process(batch(Partition(QUOTES.topic, 1), 0, [quote(1, revision=1, lead_id="L1")]))
+        await process(bench.processor, batch(Partition(QUOTES.topic, 1), 0, [quote(1, revision=1, lead_id="L1")]))
 
 
 async def test_no_event_is_refused_for_a_place_that_it_has(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,10 +304,10 @@ async def test_no_event_is_refused_for_a_place_that_it_has(bench: Bench, monkeyp
     await other.tables.open(DEFINITIONS)
     first = [deal(1, lead_id="L1", account_id="A"), deal(2, lead_id="L2", account_id="A")]
     moved, ours = (deal(1, revision=number, lead_id=f"L{number + 2}", account_id="A") for number in (1, 2))
-    await other.processor.process(batch(DEALS, 0, list(first)))
+    await process(other.processor, batch(DEALS, 0, list(first)))
     bench.tables.data.offsets["deal_closed:1"] = 0
-    bench.tables.after_load = [lambda: None, lambda: other.processor.process(batch(DEALS, 2, [moved]))]
-    await bench.handler.handle(batch(Partition(DEALS.topic, 1), 0, [ours]))
+    bench.tables.after_load = [lambda: None, lambda: process(other.processor, batch(DEALS, 2, [moved]))]
+    await handle(bench.handler, batch(Partition(DEALS.topic, 1), 0, [ours]))
     assert bench.letters.sent == []
     assert bench.tables.cells() == reference(deal_closed=[*first, moved, ours])
 
@@ -321,10 +322,10 @@ async def test_a_place_that_is_freed_before_the_refusal_is_committed_is_taken(
     await other.tables.open(DEFINITIONS)
     first, withdrawn = deal(1, lead_id="L1", account_id="A"), deal(1, revision=1, retracted=True)
     ours = deal(2, lead_id="L2", account_id="A")
-    await other.processor.process(batch(DEALS, 0, [first]))
+    await process(other.processor, batch(DEALS, 0, [first]))
     bench.tables.data.offsets["deal_closed:1"] = 0
-    bench.tables.before_commit = [lambda: other.processor.process(batch(DEALS, 1, [withdrawn]))]
-    await bench.handler.handle(batch(Partition(DEALS.topic, 1), 0, [ours]))
+    bench.tables.before_commit = [lambda: process(other.processor, batch(DEALS, 1, [withdrawn]))]
+    await handle(bench.handler, batch(Partition(DEALS.topic, 1), 0, [ours]))
     assert bench.tables.cells() == reference(deal_closed=[first, withdrawn, ours])
     assert len(bench.letters.sent) == 1
 
@@ -334,9 +335,9 @@ async def test_a_conflict_sends_no_letter_twice(bench: Bench) -> None:
     other = Bench()
     other.tables.data = bench.tables.data
     await other.tables.open(DEFINITIONS)
-    bench.tables.before_commit = [lambda: other.processor.process(batch(LEADS, 0, [lead(0)]))]
+    bench.tables.before_commit = [lambda: process(other.processor, batch(LEADS, 0, [lead(0)]))]
     values: list[bytes | None] = [quote(1), b"no json", quote(2, currency="XXX"), None]
-    assert await bench.processor.process(batch(QUOTES, 0, values)) is None
+    assert await process(bench.processor, batch(QUOTES, 0, values)) is None
     assert [type(answer) for answer in bench.tables.answers] == [Conflict, Committed]
     assert [(letter.record.offset, letter.refused.reason) for letter in bench.letters.sent] == [
         (1, Reason.NOT_JSON),
@@ -351,7 +352,7 @@ async def test_nothing_is_committed_before_its_letters_are_safe(bench: Bench) ->
     bench.letters.shut = 3
     seen: list[int] = []
     bench.tables.before_commit = [lambda: seen.append(len(bench.letters.sent))]
-    await bench.handler.handle(batch(LEADS, 0, [lead(1), b"no json"]))
+    await handle(bench.handler, batch(LEADS, 0, [lead(1), b"no json"]))
     assert seen == [1], "the letter came before the commit"
     assert bench.letters.shut == 0
     assert bench.offset("lead_created") == 2
@@ -360,7 +361,7 @@ async def test_nothing_is_committed_before_its_letters_are_safe(bench: Bench) ->
 
 async def test_a_batch_without_records_moves_the_offset(bench: Bench) -> None:
     """Markers and aborted events are all there was: nothing else changes, and the lag comes to 0."""
-    assert await bench.processor.process(batch(LEADS, 0, [], after=7)) is None
+    assert await process(bench.processor, batch(LEADS, 0, [], after=7)) is None
     assert bench.offset("lead_created") == 7
     assert bench.tables.cells() == {}
     assert bench.tables.data.counters["processed|lead_created"] == 0
@@ -369,7 +370,7 @@ async def test_a_batch_without_records_moves_the_offset(bench: Bench) -> None:
 async def test_offsets_have_holes(bench: Bench) -> None:
     """The batch is the range of positions, whatever the offsets of its records are."""
     records = [record(LEADS, 3, lead(1)), record(LEADS, 9, lead(2))]
-    assert await bench.processor.process(Batch(LEADS, 0, 12, records, 0)) is None
+    assert await process(bench.processor, Batch(LEADS, 0, 12, records, 0)) is None
     assert bench.offset("lead_created") == 12
     assert bench.tables.cells() == reference(lead_created=[lead(1), lead(2)])
 
@@ -391,7 +392,7 @@ async def test_what_an_account_has_no_place_for_is_refused_and_all_else_counts(
     values: list[bytes | None] = []
     for pair in zip(full, [*others, b"no json", None], strict=True):
         values += pair
-    assert await bench.processor.process(batch(DEALS, 0, values)) is None
+    assert await process(bench.processor, batch(DEALS, 0, values)) is None
     assert bench.offset("deal_closed") == len(values)
     refused = [letter for letter in bench.letters.sent if letter.refused.reason is Reason.TOO_MANY_ENTITIES]
     assert [letter.record.value for letter in refused] == full[small_accounts:]
@@ -419,7 +420,7 @@ async def test_halving_that_is_cut_short_comes_to_the_same(
 
     monkeypatch.setattr(MemoryTables, "commit", losing)
     while (before := bench.offset("deal_closed")) < len(values):
-        await bench.handler.handle(batch(DEALS, before, list(values[before:]), epoch=bench.steering.epoch))
+        await handle(bench.handler, batch(DEALS, before, list(values[before:]), epoch=bench.steering.epoch))
     assert bench.tables.cells() == reference(deal_closed=values[:small_accounts])
     assert bench.tables.data.counters["rejected|deal_closed|too_many_entities"] == len(values) - small_accounts
     assert bench.tables.data.counters["processed|deal_closed"] == small_accounts
@@ -429,7 +430,7 @@ async def test_other_definitions_end_the_worker(bench: Bench) -> None:
     """A worker whose settings mean something else never adds to the tables; somebody has to look."""
     bench.tables.data.fingerprint = "other"
     with pytest.raises(Ended) as ended:
-        await bench.handler.handle(batch(LEADS, 0, [lead(1)]))
+        await handle(bench.handler, batch(LEADS, 0, [lead(1)]))
     error = ended.value.args[0]
     assert isinstance(error, DefinitionsChangedError)
     assert "fingerprint other" in str(error)
@@ -447,11 +448,11 @@ async def test_a_defect_is_healed_once_at_one_place_and_then_ends_the_worker(
     monkeypatch.setattr(bench.tables, "load", broken)
     for before in (0, 5, 0):
         bench.steering.epoch = 0
-        await bench.handler.handle(batch(LEADS, before, [lead(1)]))
+        await handle(bench.handler, batch(LEADS, before, [lead(1)]))
     assert [why for _, why in bench.steering.again] == ["its batch failed"] * 3
     bench.steering.epoch = 0
     with pytest.raises(Ended) as ended:
-        await bench.handler.handle(batch(LEADS, 0, [lead(1), lead(2)]))
+        await handle(bench.handler, batch(LEADS, 0, [lead(1), lead(2)]))
     error = ended.value.args[0]
     assert isinstance(error, SalesfxError)
     assert "the events of x.lead_created[0] from offset 0 to 2 cannot be processed: ZeroDivisionError: broken" in str(
@@ -473,7 +474,7 @@ async def test_a_defect_that_was_healed_is_forgotten(bench: Bench, monkeypatch: 
     for _ in range(2):
         for _ in range(2):
             bench.steering.epoch = 0
-            await bench.handler.handle(batch(LEADS, 0, [lead(1)]))
+            await handle(bench.handler, batch(LEADS, 0, [lead(1)]))
         assert bench.offset("lead_created") == 1
         bench.tables.data.offsets["lead_created:0"] = 0
     assert [why for _, why in bench.steering.again] == ["its batch failed"] * 2
@@ -483,6 +484,6 @@ async def test_an_agent_at_work_is_busy(bench: Bench) -> None:
     """The watch must not take what waits behind a batch for lost."""
     busy: list[bool] = []
     bench.tables.before_commit = [lambda: busy.extend((bench.handler.is_busy(LEADS), bench.handler.is_busy(DEALS)))]
-    await bench.handler.handle(batch(LEADS, 0, [lead(1)]))
+    await handle(bench.handler, batch(LEADS, 0, [lead(1)]))
     assert busy == [True, False]
     assert not bench.handler.is_busy(LEADS)

@@ -23,7 +23,7 @@ from tests.simulation import redis, worker
 from tests.simulation.world import run_seed, simulating
 
 SEEDS = 800
-MOST_SEEDS_FOR_A_BUG = 400
+MOST_SEEDS_FOR_A_BUG = 3000
 _TRACE = """
 import hashlib
 from tests.simulation.world import run_seed, simulating

@@ -291,10 +291,11 @@ import streams.app
 streams.app.BATCH_RECORDS = 50
 from streams.processor import Processor
 process = Processor.process
-async def failing(self, batch):
+async def failing(self, work):
+    batch = work.batch
     if batch.source.topic.endswith("lead_created") and batch.before <= 100 < batch.after:
         raise RuntimeError("broken")
-    return await process(self, batch)
+    return await process(self, work)
 Processor.process = failing
 """
 

@@ -1,136 +1,127 @@
-"""The worker's throughput, the whole way to Redis, against a program that only decodes the same events.
+"""How many events a second the whole way takes, beside others that do the same or less."""
 
-    python -m bench.throughput [--events 1000000] [--runs 3]
-
-Publishes simulated events to a real Kafka once, then lets the two take turns reading all of it:
-
-* floor: aiokafka and msgspec, decoding every event into the fields that its topic has, and nothing else;
-* worker: `salesfx worker`, from its first stored offset to the last, with a real Redis and its append-only file on.
-
-Prints events per second of each, and the ratio of their medians.
-"""
-
-import argparse
-import asyncio
-import os
-import statistics
-import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import click
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from rich.progress import Progress
 
-from bench.worker import running_worker
-from salesfx.events import EVENT_TYPES, TOPICS
-from salesfx.kafka_log import KafkaLog
-from salesfx.local import LocalServers
+from bench import load, plots
+from bench.contenders import NAMES, contender
+from bench.contenders.contender import Contender, Place, Totals
+from bench.results import keep, spread, table
+from bench.surroundings import progress_bars, servers
+from salesfx.events import TOPICS
 from salesfx.settings import Settings
-from salesfx.simulator import load
-from salesfx.tables import RedisTables, connect
 
-_BATCH = 4000
-_PENDING = 20_000
-_POLL_SECONDS = 0.02
+_LOOK_SECONDS = 0.02
+_STALL_SECONDS = 120.0
+FLOOR = "decode only"
 
 
-async def publish(settings: Settings, count: int) -> None:
-    """Publish the events once."""
-    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka, linger_ms=20, max_batch_size=256 * 1024)
-    await producer.start()
-    pending = []
-    for topic, key, value in load(1, count):
-        pending.append(await producer.send(topic, value, key=key))
-        if len(pending) >= _PENDING:
-            await asyncio.gather(*pending)
-            pending.clear()
-    await producer.flush()
-    await producer.stop()
+@click.command(short_help="Events per second, beside other ways.")
+@click.option("--events", default=1_000_000, show_default=True, help="Events of a run; slow contenders get a share.")
+@click.option("--runs", default=3, show_default=True, help="Runs of each.")
+@click.option("--only", multiple=True, type=click.Choice(NAMES), help="These contenders only.")
+@click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Keep the figures here instead.")
+def command(events: int, runs: int, only: Sequence[str], file: Path | None) -> None:
+    """Let contenders take turns over the same events, each from its first event done to its last."""
+    contenders = [contender(name) for name in only or NAMES]
+    for each in contenders:
+        each.prepare(lambda line: click.echo(line, err=True))
+    with servers() as (local, settings, _), progress_bars() as bars:
+        loads = {share: _Load(settings, round(share * events), bars) for share in {c.share for c in contenders}}
+        rates: dict[str, list[float]] = {each.name: [] for each in contenders}
+        for number in range(runs):
+            turn = number % len(contenders)
+            for each in contenders[turn:] + contenders[:turn]:  # nobody always comes first, or after the same one
+                rates[each.name].append(loads[each.share].measure(each, settings, f"r{number}", bars))
+                bars.console.print(f"run {number + 1}: {each.name} {rates[each.name][-1]:,.0f} events/s")
+                local.check()
+    figures = {"events": events, "contenders": {each.name: _row(each, rates[each.name], events) for each in contenders}}
+    click.echo(f"kept in {keep('throughput', figures, file)}\n")
+    click.echo(shown(figures))
 
 
-async def floor(settings: Settings, count: int) -> float:
-    """Decode everything and do nothing with it; give events per second from the first record on."""
-    decoders = {topic: msgspec.json.Decoder(_plain(topic)).decode for topic in TOPICS}
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka, isolation_level="read_committed", max_partition_fetch_bytes=4 * 1024 * 1024
+def _row(each: Contender, rates: list[float], events: int) -> dict[str, Any]:
+    return {"rate": spread(rates), "leaves_out": each.leaves_out, "events": round(each.share * events)}
+
+
+class _Load:
+    """Events in topics of their own, and what has to come out of them."""
+
+    def __init__(self, settings: Settings, events: int, bars: Progress) -> None:
+        self._prefix, self._events = f"load{events}.", events
+        load.publish(msgspec.structs.replace(settings, topic_prefix=self._prefix), load.in_order(events), events, bars)
+        self._expected = load.expected(load.in_order(events))
+
+    def measure(self, each: Contender, settings: Settings, run: str, bars: Progress) -> float:
+        """Run a contender once; give its events per second."""
+        topics = {topic: self._prefix + topic for topic in TOPICS}
+        with tempfile.TemporaryDirectory(prefix="salesfx-bench-") as folder:
+            place = Place(settings.kafka, settings.redis, topics, settings.partitions, self._events, run, Path(folder))
+            with each.run(place) as running:
+                rate = _timed(running.done, self._events, each.name, bars)
+                _check(each, running.totals() if each.name != FLOOR else None, self._expected)
+        return rate
+
+
+def _timed(done: Any, events: int, name: str, bars: Progress) -> float:
+    """Wait until all events are done; give their rate from the first that is seen on."""
+    task = bars.add_task(name, total=events)
+    first, began, last, moved = 0, 0.0, 0, time.monotonic()
+    while last < events:
+        time.sleep(_LOOK_SECONDS)
+        last, before, now = done(), last, time.monotonic()
+        bars.update(task, completed=last)
+        if last != before:
+            moved = now
+        if now - moved > _STALL_SECONDS:
+            raise SystemExit(f"{name} stays at {last:,} of {events:,} events")
+        if last and not first:
+            first, began = last, now
+    took = time.monotonic() - began
+    bars.remove_task(task)
+    return (events - first) / took
+
+
+def _check(each: Contender, totals: Totals | None, expected: Totals) -> None:
+    """Refuse a contender that computes something else.
+
+    The peers leave out entities that move to another lead, so salesfx's own totals may differ in what rests on these.
+    """
+    if totals is None:
+        return
+    metrics: Sequence[str] = ["leads"] if each.name == "salesfx" else list(expected)
+    for metric in metrics:
+        if totals.get(metric) != expected[metric]:
+            raise SystemExit(f"{each.name} computes other {metric}: {totals.get(metric)}, not {expected[metric]}")
+
+
+def shown(figures: Mapping[str, Any]) -> str:
+    """Write the figures as a table."""
+    rows = figures["contenders"]
+    ours = rows.get("salesfx", {}).get("rate", {}).get("median")
+    order = sorted(rows, key=lambda name: -rows[name]["rate"]["median"])
+    return table(
+        ("", "events/s (median)", "least to greatest", "salesfx is"),
+        [
+            (
+                name,
+                f"{rows[name]['rate']['median']:,.0f}",
+                f"{rows[name]['rate']['least']:,.0f} to {rows[name]['rate']['greatest']:,.0f}",
+                "" if not ours or name == "salesfx" else f"{ours / rows[name]['rate']['median']:.2f} times that",
+            )
+            for name in order
+        ],
     )
-    await consumer.start()
-    consumer.assign([TopicPartition(topic, number) for topic in TOPICS for number in range(settings.partitions)])
-    await consumer.seek_to_beginning()
-    seen, started = 0, None
-    while seen < count:
-        for partition, records in (await consumer.getmany(timeout_ms=1000, max_records=_BATCH)).items():
-            started = started or time.perf_counter()
-            decode = decoders[partition.topic]
-            for record in records:
-                decode(record.value)
-            seen += len(records)
-    took = time.perf_counter() - (started or 0)
-    await consumer.stop()
-    return seen / took
 
 
-async def worker(settings: Settings, count: int, run: int) -> float:
-    """Run a worker over everything, into tables of its own; give events per second from its first commit on."""
-    name = f"run-{run}"
-    environ = {
-        **os.environ,
-        "SALESFX_KAFKA": settings.kafka,
-        "SALESFX_REDIS": settings.redis,
-        "SALESFX_NAMESPACE": name,
-        "SALESFX_GROUP": name,
-    }
-    tables = RedisTables(connect(settings.redis), name)
-    await tables.open(settings.definitions)
-    try:
-        with running_worker(environ) as check:
-            before, started = 0, None
-            while True:
-                done = sum((await tables.offsets()).values())
-                if done and started is None:
-                    before, started = done, time.perf_counter()
-                if done >= count and started is not None:
-                    return (done - before) / (time.perf_counter() - started)
-                check()
-                await asyncio.sleep(_POLL_SECONDS)
-    finally:
-        await tables.close()
-
-
-def _plain(topic: str) -> type[msgspec.Struct]:
-    """Give the event's fields with the plainest types, as a program would that checks nothing."""
-    fields = msgspec.structs.fields(EVENT_TYPES[topic])
-    return msgspec.defstruct(topic, [(field.name, str | int | float | bool | None, None) for field in fields], gc=False)
-
-
-async def measure(settings: Settings, events: int, runs: int) -> None:
-    """Let the two take turns, and print."""
-    KafkaLog(settings).ensure_topics()
-    print(f"publishing {events} events", file=sys.stderr)
-    await publish(settings, events)
-    floors, workers = [], []
-    for run in range(runs):
-        floors.append(await floor(settings, events))
-        workers.append(await worker(settings, events, run))
-        print(f"run {run + 1}: floor {floors[-1]:,.0f}/s, worker {workers[-1]:,.0f}/s", file=sys.stderr)
-    ratio = statistics.median(workers) / statistics.median(floors)
-    print(
-        f"decode only {statistics.median(floors):,.0f} events/s, worker {statistics.median(workers):,.0f} events/s, "
-        f"ratio {ratio:.3f} (medians of {runs} runs over {events:,} events)"
-    )
-
-
-def main() -> None:
-    """Measure with servers of our own."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--runs", type=int, default=3)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="salesfx-bench-") as folder, LocalServers(Path(folder)) as servers:
-        settings = Settings(kafka=servers.kafka, redis=servers.redis)
-        asyncio.run(measure(settings, options.events, options.runs))
-
-
-if __name__ == "__main__":
-    main()
+def draw(figures: Mapping[str, Any], file: Path) -> None:
+    """Draw them as bars."""
+    rows = {name: row["rate"] for name, row in figures["contenders"].items() if name != FLOOR}
+    plots.bars(rows, "events per second, the whole way", file)

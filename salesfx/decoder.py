@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, TypeVar
+from operator import attrgetter
+from typing import Any
 
 import msgspec
 
@@ -62,16 +63,10 @@ class Event(msgspec.Struct, gc=False):
     standing: Standing
     facts: Facts | None
     """None for a retraction."""
-
-    ref: str = ""
+    ref: str
     """Reference of the entity's record."""
 
-    def __post_init__(self) -> None:
-        """Name the entity's record once."""
-        self.ref = REF_PREFIX[self.topic] + self.key
 
-
-_Parsed = TypeVar("_Parsed")
 REF_PREFIX = {LeadCreated.topic: LEAD, QuoteSent.topic: QUOTE, DealClosed.topic: DEAL}
 _RAW_ABSENT = msgspec.Raw(b"")
 _ALWAYS_FITS = 18
@@ -101,7 +96,7 @@ def decode(topic: str, value: bytes | None, headers: Headers = (), partition: in
     wire = reader.parse(value)
     if headers and any(name == "ce_specversion" for name, _ in headers):
         cloudevents.fill_from_headers(wire, headers)
-    elif _present(wire.specversion):
+    elif wire.specversion is not None and _present(wire.specversion):
         envelope = wire
         wire = reader.parse(cloudevents.data_of(envelope))
         cloudevents.fill(wire, envelope.id, envelope.time)
@@ -128,10 +123,12 @@ def normalise_name(text: str | None, field: str) -> str | None:
 
 
 _remembered_name = lru_cache(maxsize=10_000)(normalise_name)
+_LONGEST_REMEMBERED = 2 * MAX_NAME
+"""Characters as written, spaces around them included: what is remembered has a bound."""
 
 
 def _event(reader: "_Reader", wire: Any, partition: int, offset: int) -> Event:
-    key = _id(getattr(wire, reader.entity), reader.entity)
+    key = _id(reader.id_of(wire), reader.entity)
     event_id = _id(wire.event_id, "event_id")
     occurred_at = _instant(wire.occurred_at, "occurred_at")
     if key is None or event_id is None or occurred_at is None:
@@ -142,7 +139,7 @@ def _event(reader: "_Reader", wire: Any, partition: int, offset: int) -> Event:
         ]
         raise Refused(Reason.MISSING_FIELD, f"{', '.join(missing)}: absent, null or blank")
     recorded_at = None if wire.recorded_at is None else _instant(wire.recorded_at, "recorded_at")
-    revision = 0 if wire.revision is _RAW_ABSENT else _integer(wire.revision, "revision", 0, 0)
+    revision = _integer(wire.revision, "revision", 0, 0)
     retracted = wire.retracted is not None and _boolean(wire.retracted, "retracted")
     standing = Standing(
         revision,
@@ -155,7 +152,7 @@ def _event(reader: "_Reader", wire: Any, partition: int, offset: int) -> Event:
         offset,
     )
     facts = None if retracted else reader.facts(wire, standing, key)
-    return Event(reader.topic, key, standing, facts)
+    return Event(reader.topic, key, standing, facts, reader.ref_prefix + key)
 
 
 def _lead_facts(wire: Any, _standing: Standing, _key: str) -> LeadFacts:
@@ -167,46 +164,53 @@ def _lead_facts(wire: Any, _standing: Standing, _key: str) -> LeadFacts:
 
 
 def _quote_facts(wire: Any, standing: Standing, key: str) -> QuoteFacts:
-    _need(wire, QuoteSent.needed, "")
-    lead_id = _id(wire.lead_id, "lead_id")
-    standing.home = home_of_quote(key, lead_id)
-    need = (_text(wire.need, "need") or "").strip()
-    return QuoteFacts(
-        standing.occurred_at,
-        lead_id,
-        _id(wire.account_id, "account_id"),
-        _name(wire.salesperson, "salesperson"),
-        _amount(wire.amount),
-        _currency(wire.currency),
-        need[:KEPT_NEED] or None,
-        _integer(wire.recipient_count, "recipient_count", 1, 1),
-        _day(wire.expected_close_on, "expected_close_on", FIRST_YEAR, LAST_YEAR),
-    )
+    try:
+        lead_id = _id(wire.lead_id, "lead_id")
+        standing.home = home_of_quote(key, lead_id)
+        need = (_text(wire.need, "need") or "").strip()
+        return QuoteFacts(
+            standing.occurred_at,
+            lead_id,
+            _id(wire.account_id, "account_id"),
+            _name(wire.salesperson, "salesperson"),
+            _amount(wire.amount),
+            _currency(wire.currency),
+            need[:KEPT_NEED] or None,
+            _integer(wire.recipient_count, "recipient_count", 1, 1),
+            _day(wire.expected_close_on, "expected_close_on", FIRST_YEAR, LAST_YEAR),
+        )
+    except Refused:
+        _need(wire, QuoteSent.needed, "")
+        raise
 
 
 def _deal_facts(wire: Any, standing: Standing, key: str) -> DealFacts:
-    _need(wire, DealClosed.needed, "")
-    outcome = _choice(wire.outcome, "outcome", _OUTCOMES)
-    won = outcome == "won"
-    if won:
-        _need(wire, DealClosed.needed_where_won, " where the outcome is won")
-    lead_id, quote_id = _id(wire.lead_id, "lead_id"), _id(wire.quote_id, "quote_id")
-    standing.home = home_of_deal(key, lead_id, quote_id)
-    return DealFacts(
-        standing.occurred_at,
-        lead_id,
-        _id(wire.account_id, "account_id"),
-        _name(wire.salesperson, "salesperson"),
-        quote_id,
-        outcome,
-        _amount(wire.amount) if won else None,
-        _currency(wire.currency) if won else None,
-        _day(wire.contract_ends_on, "contract_ends_on", 1, 9999),
-        _choice(wire.category, "category", _CATEGORIES) if _present(wire.category) else None,
-    )
+    try:
+        outcome = _choice(wire.outcome, "outcome", _OUTCOMES)
+        won = outcome == "won"
+        lead_id, quote_id = _id(wire.lead_id, "lead_id"), _id(wire.quote_id, "quote_id")
+        standing.home = home_of_deal(key, lead_id, quote_id)
+        return DealFacts(
+            standing.occurred_at,
+            lead_id,
+            _id(wire.account_id, "account_id"),
+            _name(wire.salesperson, "salesperson"),
+            quote_id,
+            outcome,
+            _amount(wire.amount) if won else None,
+            _currency(wire.currency) if won else None,
+            _day(wire.contract_ends_on, "contract_ends_on", 1, 9999),
+            _choice(wire.category, "category", _CATEGORIES) if _present(wire.category) else None,
+        )
+    except Refused:
+        _need(wire, DealClosed.needed, "")
+        if wire.outcome == "won":
+            _need(wire, DealClosed.needed_where_won, " where the outcome is won")
+        raise
 
 
 def _need(wire: Any, names: tuple[str, ...], where: str) -> None:
+    """Refuse a message for what it lacks, which is the better reason than any other."""
     missing = [name for name in names if not _present(getattr(wire, name))]
     if missing:
         raise Refused(Reason.MISSING_FIELD, f"{', '.join(missing)}: absent, null or blank{where}")
@@ -219,17 +223,27 @@ def _present(value: Any) -> bool:
 
 
 def _text(value: Any, field: str) -> str | None:
-    if value is None or isinstance(value, str):
+    return None if value is None else _string(value, field)
+
+
+def _string(value: Any, field: str) -> str:
+    if isinstance(value, str):
         return value
     raise Refused(Reason.INVALID_FIELD, f"{field}: is not a string of Unicode characters")
 
 
 def _name(value: Any, field: str) -> str | None:
-    return None if value is None else _remembered_name(_text(value, field), field)
+    if value is None:
+        return None
+    if value.__class__ is str and len(value) <= _LONGEST_REMEMBERED:
+        return _remembered_name(value, field)
+    return normalise_name(_text(value, field), field)
 
 
 def _id(value: Any, field: str) -> str | None:
-    if isinstance(value, str) and value.isprintable() and len(value) <= MAX_ID and value and not value.isspace():
+    if value is None:
+        return None
+    if value.__class__ is str and 0 < len(value) <= MAX_ID and value[0] != " " and value.isprintable():
         return value  # as almost always
     text = _text(value, field)
     if not text or text.isspace():
@@ -247,32 +261,35 @@ def _refuse_control_characters(text: str, field: str) -> None:
 
 
 def _instant(value: Any, field: str) -> int | None:
-    text = _text(value, field)
-    if text is None or not text.strip():
+    if value is None:
         return None
+    text = _string(value, field)
     try:
         return parse_instant(text, FIRST_YEAR, LAST_YEAR)
     except ValueError as error:
+        if not text.strip():
+            return None
         raise _unusable(field, text, error) from None
 
 
 def _day(value: Any, field: str, first_year: int, last_year: int) -> int | None:
-    text = _text(value, field)
-    if text is None or not text.strip():
+    if value is None:
         return None
-    return _checked(field, text, parse_day, text, first_year, last_year)
+    text = _string(value, field)
+    try:
+        return parse_day(text, first_year, last_year)
+    except ValueError as error:
+        if not text.strip():
+            return None
+        raise _unusable(field, text, error) from None
 
 
 def _amount(raw: msgspec.Raw) -> str:
     written = bytes(raw)
-    return _checked("amount", written.decode(errors="replace"), parse_amount, written)
-
-
-def _checked(field: str, written: str, parse: Callable[..., _Parsed], *arguments: Any) -> _Parsed:
     try:
-        return parse(*arguments)
+        return parse_amount(written)
     except ValueError as error:
-        raise _unusable(field, written, error) from None
+        raise _unusable("amount", written.decode(errors="replace"), error) from None
 
 
 def _unusable(field: str, written: str, error: ValueError) -> Refused:
@@ -280,13 +297,24 @@ def _unusable(field: str, written: str, error: ValueError) -> Refused:
 
 
 def _currency(value: Any) -> str:
-    text = (_text(value, "currency") or "").strip().upper()
-    if not (len(text) == 3 and text.isascii() and text.isalpha()):  # noqa: PLR2004 - ISO 4217
-        raise Refused(Reason.INVALID_FIELD, f"currency: {text[:60]!r} is not a code like EUR")
-    return text
+    if value.__class__ is str and len(value) <= _LONGEST_REMEMBERED:
+        return _remembered_currency(value)
+    return _currency_code(_text(value, "currency") or "")
+
+
+def _currency_code(written: str) -> str:
+    code = written.strip().upper()
+    if not (len(code) == 3 and code.isascii() and code.isalpha()):  # noqa: PLR2004 - ISO 4217
+        raise Refused(Reason.INVALID_FIELD, f"currency: {code[:60]!r} is not a code like EUR")
+    return code
+
+
+_remembered_currency = lru_cache(maxsize=10_000)(_currency_code)
 
 
 def _integer(raw: msgspec.Raw, field: str, least: int, default: int) -> int:
+    if raw is _RAW_ABSENT:
+        return default
     written = bytes(raw)
     if written.isdigit() and len(written) <= _ALWAYS_FITS and int(written) >= least:
         return int(written)
@@ -313,9 +341,8 @@ def _boolean(value: Any, field: str) -> bool:
 
 def _choice(value: Any, field: str, choices: tuple[str, ...]) -> str:
     text = _text(value, field)
-    for choice in choices:
-        if choice == text:
-            return choice
+    if text is not None and text in choices:
+        return text
     raise Refused(Reason.INVALID_FIELD, f"{field}: {str(text)[:60]!r} is none of {', '.join(choices)}")
 
 
@@ -337,6 +364,8 @@ class _Reader:
 
     def __init__(self, event_type: type[CrmEvent], facts: Callable[[Any, Standing, str], Facts]) -> None:
         self.topic, self.entity = event_type.topic, event_type.entity
+        self.ref_prefix = REF_PREFIX[event_type.topic]
+        self.id_of = attrgetter(event_type.entity)
         self.facts = facts
         self._decoder = msgspec.json.Decoder(_wire_type(event_type))
         self._raw_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -344,7 +373,8 @@ class _Reader:
 
     def parse(self, value: bytes) -> Any:
         """Read the JSON object; a field of a wrong type is found where it is read."""
-        if is_nested_too_deeply(value):
+        # Almost all messages have one brace and no bracket.
+        if (value.count(b"{") > 1 or b"[" in value) and is_nested_too_deeply(value):
             raise Refused(Reason.NOT_JSON, f"the JSON is nested deeper than {MAX_NESTING} levels")
         try:
             if not value.isascii():

@@ -19,16 +19,18 @@ import msgspec
 from salesfx.account import Account, Statement
 from salesfx.decoder import REF_PREFIX, Event
 from salesfx.events import EVENT_TYPES, LeadCreated, QuoteSent
-from salesfx.kpi import Cells, add_account, add_lead
+from salesfx.kpi import Cells, add_account, add_flow, add_sales
 from salesfx.lead import ACCOUNT, MAX_ENTITIES, DealFacts, Facts, Lead, LeadFacts, QuoteFacts, Standing, canonical
 from salesfx.refusal import Reason, Refused
 from salesfx.rules import Rules
 
 Statements = Mapping[str, Statement]
 """What a lead says about accounts, by the reference of the account."""
+_NONE: Statements = {}
 Records = Mapping[str, bytes | None]
 """Records by reference, as they are stored; None where there is none."""
 
+_LEAD_TOPIC = LeadCreated.topic
 _encode = msgspec.msgpack.Encoder().encode
 decode_standing = msgspec.msgpack.Decoder(Standing).decode
 decode_lead = msgspec.msgpack.Decoder(Lead).decode
@@ -66,14 +68,17 @@ class Fold:
     def __init__(self, events: Iterable[Event], rules: Rules) -> None:
         self._rules = rules
         self._rejections: list[Rejection] = []
-        self._events = [event for event in events if self._is_priced(event)]
+        self._events = [event for event in events if event.topic == _LEAD_TOPIC or self._is_priced(event)]
         self._records: Records = {}
         self._standings: dict[str, Standing | None] = {}
         self._leads: dict[str, Lead] = {}
         self._cells: Cells = {}
         self._before: dict[str, Statements] = {}
         self._after: dict[str, Statements] = {}
+        self._came: set[str] = set()
         self._changed: set[str] = set()
+        self._told: list[tuple[str, list[str]]] = []
+        """Leads that say something else than before, each with the accounts that it is about."""
 
     def first_reads(self) -> set[str]:
         """Name the records of the batch's entities, and of the leads that they name."""
@@ -84,7 +89,7 @@ class Fold:
     def homes_left(self, records: Records) -> set[str]:
         """Name the leads that are not read yet, and that an entity of the batch may leave or tie under."""
         self._records = records
-        standings = (self._standing(event.ref) for event in self._events if event.topic != LeadCreated.topic)
+        standings = (self._standing(event.ref) for event in self._events if event.topic != _LEAD_TOPIC)
         homes = {standing.home for standing in standings if standing is not None}
         return {home for home in homes if home and home not in records}
 
@@ -98,20 +103,21 @@ class Fold:
         self._records = records
         for event in self._events:
             try:
-                if event.topic == LeadCreated.topic:
+                if event.topic == _LEAD_TOPIC:
                     self._merge_lead(event)
                 else:
                     self._merge_entity(event)
             except Refused as refused:
                 self._rejections.append(Rejection(event, refused))
         cells, leads, rules = self._cells, self._leads, self._rules
-        self._after = {ref: add_lead(cells, 1, ref, leads[ref], rules) for ref in self._before}
+        for ref in self._came:
+            add_flow(cells, 1, leads[ref], rules)
+        self._after = {ref: self._sales(1, ref, leads[ref]) for ref in self._before}
+        self._told = list(self._changed_statements())
 
     def accounts(self) -> set[str]:
         """Name the accounts of which a lead says something else than before."""
-        return {
-            account for _, changed in self._changed_statements() for account in changed if account.startswith(ACCOUNT)
-        }
+        return {account for _, changed in self._told for account in changed if account.startswith(ACCOUNT)}
 
     def settle(self, records: Records) -> Outcome:
         """Add up what changes in the cells, and write the records that change.
@@ -124,7 +130,7 @@ class Fold:
 
         """
         cells, accounts = self._cells, dict[str, Account]()
-        for ref, changed in self._changed_statements():
+        for ref, changed in self._told:
             before, after = self._before[ref], self._after[ref]
             for account_ref in changed:
                 if account_ref.startswith(ACCOUNT):
@@ -145,7 +151,6 @@ class Fold:
         return Outcome(writes, {cell: number for cell, number in cells.items() if number}, self._rejections)
 
     def _changed_statements(self) -> Iterator[tuple[str, list[str]]]:
-        """Give the leads that say something else than before, each with the accounts that it is about."""
         for ref, before in self._before.items():
             after = self._after[ref]
             if before or after:
@@ -156,8 +161,6 @@ class Fold:
                     yield ref, changed
 
     def _is_priced(self, event: Event) -> bool:
-        if event.topic == LeadCreated.topic:
-            return True
         try:
             self._rules.price(event)
         except Refused as refused:
@@ -168,9 +171,13 @@ class Fold:
     def _merge_lead(self, event: Event) -> None:
         ref = event.ref
         lead = self._lead(ref)
-        order = _compare(event, lead.own, lambda: lead.facts)
+        order = 1 if lead.own is None else _compare(event, lead.own, lambda: lead.facts)
         if order > 0:
-            self._touch(ref)
+            self._touch(ref, lead)
+            if ref not in self._came:
+                self._came.add(ref)
+                if lead.own is not None:
+                    add_flow(self._cells, -1, lead, self._rules)
             facts = event.facts
             lead.facts = facts if isinstance(facts, LeadFacts) else None
         if order > 0 or (order == 0 and lead.own is not None and event.standing.origin < lead.own.origin):
@@ -180,7 +187,7 @@ class Fold:
     def _merge_entity(self, event: Event) -> None:
         ref, key = event.ref, event.key
         standing = self._standing(ref)
-        order = _compare(event, standing, lambda: self._facts(event.topic, key, standing))
+        order = 1 if standing is None else _compare(event, standing, lambda: self._facts(event.topic, key, standing))
         if order > 0:
             self._settle_home(event, standing)
         if order > 0 or (order == 0 and standing is not None and event.standing.origin < standing.origin):
@@ -197,22 +204,25 @@ class Fold:
                 raise Refused(
                     Reason.TOO_MANY_ENTITIES, f"{new} has {MAX_ENTITIES} quotes and deals; no further one is merged"
                 )
-            self._touch(new)
+            self._touch(new, lead)
             if isinstance(facts, QuoteFacts):
                 lead.quotes[event.key] = facts
             elif isinstance(facts, DealFacts):
                 lead.deals[event.key] = facts
         if old and old != new:
             lead = self._lead(old)
-            self._touch(old)
+            self._touch(old, lead)
             if self._entities(lead, event.topic).pop(event.key, None) is None:
                 raise _torn(event.ref, old)
 
-    def _touch(self, ref: str) -> None:
+    def _touch(self, ref: str, lead: Lead) -> None:
         self._changed.add(ref)
         if ref not in self._before:
-            known = self._records[ref] is not None
-            self._before[ref] = add_lead(self._cells, -1, ref, self._leads[ref], self._rules) if known else {}
+            self._before[ref] = self._sales(-1, ref, lead)
+
+    def _sales(self, sign: int, ref: str, lead: Lead) -> Statements:
+        """Add what a lead's quotes and deals make of it; most leads have none."""
+        return add_sales(self._cells, sign, ref, lead, self._rules) if lead.quotes or lead.deals else _NONE
 
     def _lead(self, ref: str) -> Lead:
         lead = self._leads.get(ref)
@@ -246,7 +256,7 @@ class Fold:
         return _encode(lead) if lead.own is not None or lead.entities else None
 
 
-def _compare(event: Event, standing: Standing | None, facts: Callable[[], Facts | None]) -> int:
+def _compare(event: Event, standing: Standing, facts: Callable[[], Facts | None]) -> int:
     """Order two versions of one entity: 1 where the event's is the greater, -1 where it is not, 0 where they are one.
 
     Args:
@@ -255,16 +265,17 @@ def _compare(event: Event, standing: Standing | None, facts: Callable[[], Facts 
         facts: Gives the content of the one that stands, which is asked for in a tie only.
 
     """
-    if standing is None:
-        return 1
     ours = event.standing
     left = (ours.revision, ours.recorded_at, ours.event_id)
     right = (standing.revision, standing.recorded_at, standing.event_id)
     if left != right:
         return 1 if left > right else -1
+    their_facts = facts()
+    if (ours.occurred_at, ours.retracted, event.facts) == (standing.occurred_at, standing.retracted, their_facts):
+        return 0  # delivered twice
     entity = EVENT_TYPES[event.topic].entity
     our_content = canonical(entity, event.key, ours, event.facts)
-    their_content = canonical(entity, event.key, standing, facts())
+    their_content = canonical(entity, event.key, standing, their_facts)
     return (our_content > their_content) - (our_content < their_content)
 
 

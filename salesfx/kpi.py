@@ -4,7 +4,7 @@ A table is the sum of all contributions. They are integers in cells `(when, fiel
 lead flow also a local hour; `field` is `metric|dimension`. No clock is read, and nothing depends on the order of events.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
@@ -107,7 +107,8 @@ def summarise(ref: str, lead: Lead, rules: Rules) -> Summary:
 
     """
     cells: Cells = {}
-    return Summary(cells, add_lead(cells, 1, ref, lead, rules))
+    add_flow(cells, 1, lead, rules)
+    return Summary(cells, add_sales(cells, 1, ref, lead, rules))
 
 
 def account_cells(statements: Iterable[Statement], rules: Rules) -> Cells:
@@ -117,23 +118,26 @@ def account_cells(statements: Iterable[Statement], rules: Rules) -> Cells:
     return cells
 
 
-def add_lead(cells: Cells, sign: int, ref: str, lead: Lead, rules: Rules) -> dict[str, Statement]:
-    """Add to cells what a lead or stand-in contributes by itself, or with -1 take it from them.
+def add_flow(cells: Cells, sign: int, lead: Lead, rules: Rules) -> None:
+    """Add to cells that a lead came, or with -1 take it from them: what its own event alone decides."""
+    own, facts = lead.own, lead.facts
+    if own is None or facts is None:  # a stand-in, or it is withdrawn
+        return
+    local = rules.time.local(own.occurred_at)
+    by_source, by_person = _lead_fields("leads", rules.source(facts.source), facts.salesperson or UNASSIGNED)
+    for cell in ((local.date, by_source), (local.date, by_person), (local.hour, by_source)):
+        cells[cell] = cells.get(cell, 0) + sign
+
+
+def add_sales(cells: Cells, sign: int, ref: str, lead: Lead, rules: Rules) -> dict[str, Statement]:
+    """Add to cells what the quotes and deals of a lead or stand-in make of it, or with -1 take it from them.
 
     Returns:
         What it says about accounts, by their references; a lead without an account is its own.
 
     """
-    facts = lead.facts
     source = source_of(ref, lead, rules)
-    owner = UNASSIGNED if facts is None else facts.salesperson or UNASSIGNED
-    if facts is not None and lead.own is not None:
-        local = rules.time.local(lead.own.occurred_at)
-        by_source, by_person = _lead_fields("leads", source, owner)
-        for cell in ((local.date, by_source), (local.date, by_person), (local.hour, by_source)):
-            cells[cell] = cells.get(cell, 0) + sign
-    if not lead.quotes and not lead.deals:
-        return _NO_STATEMENTS
+    owner = UNASSIGNED if lead.facts is None else lead.facts.salesperson or UNASSIGNED
     qualifying = qualifying_quotes(lead, rules)
     if qualifying and ref.startswith(LEAD):
         _add_qualified(cells, sign, lead, qualifying, source, owner, rules)
@@ -146,19 +150,14 @@ def add_account(cells: Cells, sign: int, statements: Iterable[Statement], rules:
         if isinstance(item, WonDeal):
             metric, when = "booked_sales", rules.time.local(item.occurred_at).date
             if category == NEW_ACCOUNT:
-                for field in _lead_fields("new_customers", item.source, item.salesperson):
-                    _add(cells, when, field, sign)
+                _add(cells, when, _lead_fields("new_customers", item.source, item.salesperson), sign)
         else:
             metric, when = "planned_sales", iso_day(item.expected_day)
-        value = sign * item.hundredths
         counts, values = _sale_fields(metric, category, item.salesperson)
-        for field in counts:
-            _add(cells, when, field, sign)
-        for field in values:
-            _add(cells, when, field, value)
+        _add(cells, when, counts, sign)
+        _add(cells, when, values, sign * item.hundredths)
 
 
-_NO_STATEMENTS: dict[str, Statement] = {}
 _REMEMBERED = 20_000
 
 
@@ -178,8 +177,10 @@ def _sale_fields(metric: str, category: str, salesperson: str) -> tuple[tuple[st
     )
 
 
-def _add(cells: Cells, when: str, field: str, number: int) -> None:
-    cells[when, field] = cells.get((when, field), 0) + number
+def _add(cells: Cells, when: str, fields: tuple[str, str], number: int) -> None:
+    for field in fields:
+        cell = when, field
+        cells[cell] = cells.get(cell, 0) + number
 
 
 def source_of(ref: str, lead: Lead, rules: Rules) -> str:
@@ -191,7 +192,12 @@ def source_of(ref: str, lead: Lead, rules: Rules) -> str:
 
 def qualifying_quotes(lead: Lead, rules: Rules) -> list[tuple[int, str]]:
     """Give (sent at, id) of the quotes that answer a need and are no bulk mail, in the order of time."""
-    return sorted((quote.occurred_at, key) for key, quote in lead.quotes.items() if rules.qualifies(quote))
+    qualifying = []
+    for key, quote in lead.quotes.items():
+        if rules.qualifies(quote):
+            qualifying.append((quote.occurred_at, key))
+    qualifying.sort()
+    return qualifying
 
 
 def _add_qualified(
@@ -200,13 +206,10 @@ def _add_qualified(
     """Count a lead once: on the day and at the salesperson of its first qualifying quote, at the value of its latest."""
     first, latest = lead.quotes[qualifying[0][1]], lead.quotes[qualifying[-1][1]]
     when, salesperson = rules.time.local(first.occurred_at).date, first.salesperson or owner
-    for field in _lead_fields("qualified_leads", source, salesperson):
-        _add(cells, when, field, sign)
-    for field in _lead_fields("qualified_leads_value", source, salesperson):
-        _add(cells, when, field, sign * latest.hundredths)
-    if any(deal.outcome == "won" for deal in lead.deals.values()):
-        for field in _lead_fields("cohort_customers", source, salesperson):
-            _add(cells, when, field, sign)
+    _add(cells, when, _lead_fields("qualified_leads", source, salesperson), sign)
+    _add(cells, when, _lead_fields("qualified_leads_value", source, salesperson), sign * latest.hundredths)
+    if lead.deals and any(deal.outcome == "won" for deal in lead.deals.values()):
+        _add(cells, when, _lead_fields("cohort_customers", source, salesperson), sign)
 
 
 def _statements(
@@ -218,7 +221,7 @@ def _statements(
         if deal.outcome == "won":
             account = fallback if deal.account_id is None else ACCOUNT + deal.account_id
             won.setdefault(account, []).append(_won_deal(key, deal, source, owner, rules))
-    statements = {account: Statement(tuple(sorted(deals))) for account, deals in won.items()}
+    statements = {account: Statement(tuple(sorted(deals))) for account, deals in won.items()} if won else {}
     key_of_planned = _planned(lead, qualifying)
     if key_of_planned is not None:
         quote = lead.quotes[key_of_planned]
@@ -236,13 +239,16 @@ def fallback_account(ref: str, lead: Lead) -> str:
     """
     if lead.facts is not None and lead.facts.account_id is not None:
         return ACCOUNT + lead.facts.account_id
-    named = [
-        (entity.occurred_at, key, rank, entity.account_id)
-        for rank, entities in ((0, lead.deals), (1, lead.quotes))
-        for key, entity in entities.items()
-        if entity.account_id is not None
-    ]
-    return ACCOUNT + max(named)[3] if named else ref
+    latest, account_id = _NEVER, None
+    kinds: tuple[Mapping[str, DealFacts | QuoteFacts], ...] = (lead.deals, lead.quotes)
+    for rank, entities in enumerate(kinds):
+        for key, entity in entities.items():
+            if entity.account_id is not None and (place := (entity.occurred_at, key, rank)) > latest:
+                latest, account_id = place, entity.account_id
+    return ref if account_id is None else ACCOUNT + account_id
+
+
+_NEVER = (-(2**63), "", 0)
 
 
 def _planned(lead: Lead, qualifying: list[tuple[int, str]]) -> str | None:
@@ -250,6 +256,8 @@ def _planned(lead: Lead, qualifying: list[tuple[int, str]]) -> str | None:
 
     A deal, won or lost, closes every quote of its lead sent no later than it closed, and the quote that it names.
     """
+    if not qualifying or not lead.deals:
+        return qualifying[-1][1] if qualifying else None
     closing = [deal for deal in lead.deals.values() if deal.outcome != "open"]
     last_closed = max((deal.occurred_at for deal in closing), default=None)
     named = {deal.quote_id for deal in closing}

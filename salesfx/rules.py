@@ -42,7 +42,7 @@ class Rules:
 
         """
         facts = event.facts
-        if isinstance(facts, QuoteFacts | DealFacts) and facts.amount is not None and facts.currency is not None:
+        if isinstance(facts, (QuoteFacts, DealFacts)) and facts.amount is not None and facts.currency is not None:
             day = self.time.local(facts.occurred_at).day
             facts.hundredths = self._exchange.hundredths(facts.amount, facts.currency, day)
 

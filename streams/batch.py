@@ -1,7 +1,9 @@
 """What one fetch brought of one partition."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import msgspec
 
 
 class Partition(NamedTuple):
@@ -14,6 +16,19 @@ class Partition(NamedTuple):
         return f"{self.topic}[{self.partition}]"
 
 
+class Record(msgspec.Struct, gc=False):
+    """One message: what of aiokafka's ConsumerRecord is used, at a fifth of its price."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    """Milliseconds since 1970, by the topic's clock."""
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+
 class Batch(NamedTuple):
     """The records between two positions of the consumer.
 
@@ -24,7 +39,6 @@ class Batch(NamedTuple):
     source: Partition
     before: int
     after: int
-    records: Sequence[Any]
-    """aiokafka's ConsumerRecords."""
+    records: Sequence[Record]
     epoch: int
     """Goes up when the partition is to be read again from elsewhere; a batch of an earlier one is dropped."""

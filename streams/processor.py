@@ -5,6 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Collection, Mapping
+from operator import attrgetter
 from typing import NamedTuple, Protocol, TypeVar
 
 from salesfx.decoder import Event, decode
@@ -29,6 +30,7 @@ from streams.dead_letters import DeadLetter
 _SLICE = 250
 """Records that are decoded in one go, in about a millisecond."""
 
+_timestamp = attrgetter("timestamp")
 _Answered = TypeVar("_Answered")
 
 log = logging.getLogger("salesfx.worker")
@@ -193,7 +195,7 @@ class Processor:
         counters[f"batches|{topic}"] = 1
         counters[f"batch_microseconds|{topic}"] = int(self._seconds_of[topic] * 1_000_000)
         marks = {f"last_commit|{field}": f"{time.time():.3f}"}
-        newest = max((record.timestamp for record in work.batch.records), default=None)
+        newest = max(map(_timestamp, work.batch.records), default=None)
         if newest is not None:
             marks[f"last_event|{field}"] = f"{newest / 1000:.3f}"
         return Commit(

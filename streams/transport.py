@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 import faust
+from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import OffsetResetStrategy
 from aiokafka.errors import (
     ConsumerStoppedError,
@@ -25,7 +26,7 @@ from faust.types.tuples import Message
 
 from salesfx.errors import NeedsAttentionError, SalesfxError
 from salesfx.lenient_records import is_about_a_header_name, read_leniently
-from streams.batch import Batch, Partition
+from streams.batch import Batch, Partition, Record
 from streams.ending import WorkerError, end_process
 
 log = logging.getLogger("salesfx.worker")
@@ -59,11 +60,21 @@ class Steering(Protocol):
         """Tell the partition's epoch."""
 
 
+class LeanPartitionRecords(fetcher.PartitionRecords):
+    """aiokafka's reader of a fetch, which makes our records: a dataclass of eleven fields costs more than decoding it."""
+
+    def _consumer_record(self, tp: TP, record: Any) -> Record:
+        return Record(
+            tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value, record.headers
+        )
+
+
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """aiokafka's consumer, in its thread."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
+        fetcher.PartitionRecords = LeanPartitionRecords  # the fetcher makes them by this name
         # Faust asks for read_committed only in its exactly-once mode; aborted events must never count.
         consumer._isolation_level = "read_committed"
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS

@@ -1,7 +1,8 @@
 """The KPI tables: their layout, the commit, the atomic reader."""
 
+from salesfx.tables.connection import connect
 from salesfx.tables.memory import MemoryTables
-from salesfx.tables.redis import RedisTables, connect, tables_of
+from salesfx.tables.redis import RedisTables, tables_of
 from salesfx.tables.store import Snapshot, Tables, TablesGoneError, View, ViewLostError
 
 __all__ = [

@@ -8,12 +8,11 @@ from typing import Any
 
 import msgspec
 import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
 from redis.exceptions import WatchError
 
 from salesfx.definitions import Definitions
 from salesfx.settings import Settings, SettingsError
+from salesfx.tables.connection import connect
 from salesfx.tables.definitions_check import definitions_lost, may_upgrade
 from salesfx.tables.layout import (
     FIRST_GENERATION,
@@ -44,23 +43,6 @@ _CHUNK = 4000
 _ATTEMPTS = 3
 _NO_VERSION = bytes(VERSION_BYTES)
 _pack = msgspec.msgpack.Encoder().encode
-
-
-def connect(url: str, timeout: float = 5.0) -> redis.asyncio.Redis:
-    """Make a client; nothing is sent before its first command.
-
-    Args:
-        url: redis:// or rediss://, with the password where there is one.
-        timeout: Seconds to wait for an answer, or for a connection.
-
-    """
-    return redis.asyncio.Redis.from_url(
-        url,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        health_check_interval=30,
-        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), 2),
-    )
 
 
 class RedisTables:

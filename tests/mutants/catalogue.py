@@ -476,7 +476,7 @@ _MEANING = (
         name="old-lead-not-counted-anew",
         harm="The lead that a quote has left is still counted as qualified.",
         file="salesfx/fold.py",
-        old="            self._touch(old)\n",
+        old="            self._touch(old, lead)\n",
         new="",
         tests=(_LAWS,),
     ),

@@ -32,7 +32,7 @@ from salesfx.tables import MemoryTables
 from salesfx.tables.layout import VERSION_BYTES
 from salesfx.tables.memory import MemoryView
 from salesfx.tables.store import DefinitionsChangedError, ViewLostError
-from streams.batch import Batch, Partition
+from streams.batch import Batch, Partition, Record
 from streams.processor import Processor
 from tests.events_strategy import DEFINITIONS, events
 from tests.processing import process
@@ -74,9 +74,7 @@ class Log:
         for topic, value in messages:
             await self.tables.start_at(topic, 0, 0)
             offset = len(self.records[topic])
-            record = SimpleNamespace(
-                topic=topic, partition=0, offset=offset, value=value, key=None, headers=list(headers), timestamp=0
-            )
+            record = Record(topic, 0, offset, 0, None, value, list(headers))
             self.records[topic].append(record)
             batch = Batch(Partition(topic, 0), offset, offset + 1, [record], 0)
             assert await process(processor, batch) is None

@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test soak mutants simulate check format schemas clean
+.PHONY: demo test soak mutants simulate bench check format schemas clean
+
+BENCHES := throughput disorder latency growth recovery two-workers audit explain
 
 demo: $(VENV)/.demo
 	$(BIN)/salesfx demo $(DEMO)
@@ -23,6 +25,15 @@ mutants: $(VENV)/.dev
 # The worker's loop in simulated worlds, thousands a minute. SIMULATE='--seconds 60 --from 100000', '--from 7 --trace'.
 simulate: $(VENV)/.dev
 	$(BIN)/python -m tests.simulation $(SIMULATE)
+
+# Every measurement, one after the other, for hours; then docs/performance.md. BENCH='throughput --runs 5' runs one.
+bench: $(VENV)/.bench
+ifdef BENCH
+	$(BIN)/python -m bench $(BENCH)
+else
+	set -e; for each in $(BENCHES); do $(BIN)/python -m bench $$each; done
+	$(BIN)/python -m bench report
+endif
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -53,4 +64,9 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing salesfx and its development tools into $(VENV)"
 	$(BIN)/python -m pip install --quiet --editable '.[local]' --group dev
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
+	@echo "installing salesfx and what its measurements need into $(VENV)"
+	$(BIN)/python -m pip install --quiet --editable '.[local]' --group bench
 	@touch $@ $(VENV)/.demo

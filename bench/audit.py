@@ -1,83 +1,77 @@
-"""How long `salesfx audit` takes, and how much memory, on a million leads.
+"""How long `salesfx audit` takes, and how much memory, on very many leads."""
 
-    python -m bench.audit [--events 1360000]
-
-Publishes simulated events to a real Kafka once, lets a real worker make the tables, then runs the command without and with
---from-log, each in a process of its own. Prints seconds and the peak of the process's memory.
-"""
-
-import argparse
-import asyncio
-import os
 import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import click
 import msgspec
 
-from bench.throughput import publish
-from bench.worker import running_worker
-from salesfx.kafka_log import KafkaLog
-from salesfx.local import LocalServers
+from bench import load
+from bench.results import keep, table
+from bench.surroundings import progress_bars, servers
+from bench.workers import Seen, environ_of, wait_until, workers
 from salesfx.settings import Settings
-from salesfx.tables import tables_of
 
-_POLL_SECONDS = 0.5
-_MEBIBYTE = 1024
-
-
-async def make_tables(settings: Settings, environ: dict[str, str], events: int) -> None:
-    """Let a worker take everything to the tables."""
-    tables = tables_of(settings)
-    try:
-        with running_worker(environ) as check:
-            while sum((await tables.offsets()).values()) < events:
-                check()
-                await asyncio.sleep(_POLL_SECONDS)
-    finally:
-        await tables.close()
+WAYS: Mapping[str, tuple[str, ...]] = {"salesfx audit": (), "salesfx audit --from-log": ("--from-log",)}
+_PATIENCE = 3600.0
+_PROGRAM = (
+    "import atexit, resource, sys\n"
+    "atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr))\n"
+    "from salesfx.cli import main\nmain()\n"
+)
+"""The command line, in a process that tells its own peak of memory at its end."""
 
 
-def measure(environ: dict[str, str], *options: str) -> None:
-    """Run one audit in a process that notes its own peak of memory."""
+@click.command(short_help="How long an audit takes, and how much memory.")
+@click.option(
+    "--events", default=1_360_000, show_default=True, help="Events in the tables; a million leads by default."
+)
+@click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Keep the figures here instead.")
+def command(events: int, file: Path | None) -> None:
+    """Let a worker make the tables, then audit them without and with the log."""
+    with servers() as (local, settings, folder), progress_bars() as bars:
+        load.publish(settings, load.in_order(events), events, bars)
+        seen, task = Seen(settings), bars.add_task("making the tables", total=events)
+        with workers(settings, folder) as (worker,):
+
+            def all_done() -> bool:
+                local.check()
+                bars.update(task, completed=seen.done())
+                return seen.done() >= events
+
+            wait_until("all is in the tables", all_done, worker.check, _PATIENCE)
+        rows = {}
+        for name, options in WAYS.items():
+            bars.console.print(name)
+            rows[name] = measure(settings, options)
+    figures = {"events": events, "ways": rows}
+    click.echo(f"kept in {keep('audit', figures, file)}\n")
+    click.echo(shown(figures))
+
+
+def measure(settings: Settings, options: tuple[str, ...]) -> dict[str, Any]:
+    """Run one audit; give its seconds, the peak of its memory in MiB, and what it checked."""
     started = time.perf_counter()
-    program = (
-        "import atexit, resource, sys\n"
-        "atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr))\n"
-        "from salesfx.cli import main\nmain()\n"
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, "audit", "--json", *options],
+        env=environ_of(settings),
+        capture_output=True,
+        check=False,
     )
-    command = [sys.executable, "-c", program, "audit", "--json", *options]
-    done = subprocess.run(command, env=environ, capture_output=True, check=False)
     seconds = time.perf_counter() - started
     report = msgspec.json.decode(done.stdout)
-    peak = int(done.stderr.split()[-1]) / _MEBIBYTE
-    found = "agrees" if report["agrees"] else "DIFFERS"
-    print(f"audit {' '.join(options):10}: {seconds:6.1f} s, peak {peak:,.0f} MiB, {found}, {report['checked']}")
+    if not report["agrees"]:
+        raise SystemExit("the audit found differences")
+    return {"seconds": seconds, "peak_mib": int(done.stderr.split()[-1]) / 1024, "checked": report["checked"]}
 
 
-def main() -> None:
-    """Measure with servers of our own."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=1_360_000)
-    events = parser.parse_args().events
-    with tempfile.TemporaryDirectory(prefix="salesfx-bench-") as folder, LocalServers(Path(folder)) as servers:
-        settings = Settings(kafka=servers.kafka, redis=servers.redis)
-        environ = {
-            **os.environ,
-            "SALESFX_KAFKA": servers.kafka,
-            "SALESFX_REDIS": servers.redis,
-            "SALESFX_WATCHDOG_SECONDS": "3600",  # other work on the machine must not end the worker
-        }
-        KafkaLog(settings).ensure_topics()
-        print(f"publishing {events:,} events", file=sys.stderr)
-        asyncio.run(publish(settings, events))
-        print("making the tables", file=sys.stderr)
-        asyncio.run(make_tables(settings, environ, events))
-        measure(environ)
-        measure(environ, "--from-log")
-
-
-if __name__ == "__main__":
-    main()
+def shown(figures: Mapping[str, Any]) -> str:
+    """Write the figures as a table."""
+    return table(
+        (f"{figures['events']:,} events", "s", "memory at most, MiB"),
+        [(name, f"{row['seconds']:,.1f}", f"{row['peak_mib']:,.0f}") for name, row in figures["ways"].items()],
+    )

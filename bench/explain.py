@@ -1,26 +1,27 @@
 """How long `salesfx explain` takes on many leads, and how long it keeps Redis busy.
 
-    python -m bench.explain [--leads 1000000]
-
-Puts the records and tables of simulated events into a real Redis, without Kafka and a worker, then explains every metric
-of one month, 50 contributions listed, as the command line does it. Prints seconds, and the processor's
-seconds of this process and of Redis, for each. The sum must be the number that the tables show.
+The records and tables of simulated events are put into a real Redis, without Kafka and a worker; then every metric of one
+month is explained, 50 contributions listed, as the command line does it. The sum must be the number that the tables show.
 """
 
-import argparse
 import asyncio
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import click
+
+from bench.results import keep, table
 from salesfx.decoder import decode
 from salesfx.fold import Fold
 from salesfx.kpi import CATALOGUE, Cells
 from salesfx.lead import LEAD
 from salesfx.local import LocalServers
 from salesfx.reading import Month, Reader
-from salesfx.reading.explanation import ConversionExplanation, Explanation, Question, explain
+from salesfx.reading.explanation import Explanation, Question, explain
 from salesfx.rules import Rules
 from salesfx.settings import Settings
 from salesfx.simulator import load
@@ -73,40 +74,48 @@ async def busy(settings: Settings) -> float:
     return float(info["used_cpu_user"] + info["used_cpu_sys"])
 
 
-def counted(answer: Explanation | ConversionExplanation) -> str:
-    """Say how many contributions there were."""
-    return f"{answer.count:,} contributions" if isinstance(answer, Explanation) else ""
-
-
-async def measure(settings: Settings, leads: int) -> None:
-    """Explain every metric, and print."""
-    written = await fill(settings, leads)
-    print(f"{leads:,} leads, {written:,} records; {_MONTH}")
+async def measure(settings: Settings, leads: int) -> dict[str, Any]:
+    """Explain every metric; give the seconds of each, and those of this process's and Redis's processor in them."""
+    written, rows = await fill(settings, leads), {}
     for metric in CATALOGUE:
         reader = Reader.connected(settings)
         before, started, ours = await busy(settings), time.perf_counter(), time.process_time()
         answer = await explain(reader, settings, Question(month=_MONTH, metric=metric.name, limit=50))
         took, ours = time.perf_counter() - started, time.process_time() - ours
-        redis = await busy(settings) - before
+        rows[metric.name] = {"seconds": took, "own_seconds": ours, "redis_seconds": await busy(settings) - before}
         await reader.close()
-        print(
-            f"{metric.name:22} {took:6.2f} s, of this process {ours:5.2f} s, Redis busy {redis:5.2f} s: {counted(answer)}"
-        )
+        click.echo(f"{metric.name}: {took:.2f} s", err=True)
         if not answer.exact:
             raise SystemExit("the sum is not the number")
+        if isinstance(answer, Explanation):
+            rows[metric.name]["contributions"] = answer.count
+    return {"leads": leads, "records": written, "month": str(_MONTH), "metrics": rows}
 
 
-def main() -> None:
+@click.command(short_help="How long an explanation takes.")
+@click.option("--leads", default=1_000_000, show_default=True, help="Leads in Redis.")
+@click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Keep the figures here instead.")
+def command(leads: int, file: Path | None) -> None:
     """Measure with a Redis of our own."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--leads", type=int, default=1_000_000)
-    options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="salesfx-bench-") as folder,
-        LocalServers(Path(folder), kafka=False) as servers,
+        LocalServers(Path(folder), kafka=False) as local,
     ):
-        asyncio.run(measure(Settings(redis=servers.redis), options.leads))
+        figures = asyncio.run(measure(Settings(redis=local.redis), leads))
+    click.echo(f"kept in {keep('explain', figures, file)}\n")
+    click.echo(shown(figures))
 
 
-if __name__ == "__main__":
-    main()
+def shown(figures: Mapping[str, Any]) -> str:
+    """Write the figures as a table."""
+    return table(
+        (f"{figures['leads']:,} leads, {figures['month']}", "contributions", "s", "own processor, s", "Redis busy, s"),
+        [
+            (
+                name,
+                f"{row['contributions']:,}" if "contributions" in row else "",
+                *(f"{row[column]:.2f}" for column in ("seconds", "own_seconds", "redis_seconds")),
+            )
+            for name, row in figures["metrics"].items()
+        ],
+    )

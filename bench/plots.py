@@ -7,6 +7,7 @@ from typing import Any
 _OURS, _OTHERS = "#0b5fa5", "#9aa5b1"
 _CURVES = ("#0b5fa5", "#c2571a", "#3b7d4f", "#6b6b6b")
 _MARKS = ("o", "s", "^", "x")
+_LINES = ("-", "--", ":")
 
 
 def bars(rows: Mapping[str, Mapping[str, Any]], title: str, file: Path) -> None:
@@ -32,12 +33,20 @@ def bars(rows: Mapping[str, Mapping[str, Any]], title: str, file: Path) -> None:
 
 
 def curves(points: Mapping[str, list[tuple[float, float]]], labels: tuple[str, str], title: str, file: Path) -> None:
-    """Draw curves over a common axis, the values on a logarithmic one."""
+    """Draw curves over a common axis, the values on a logarithmic one.
+
+    Those whose names are the same up to a comma, like "to Redis, p99", have one colour and different lines.
+    """
     import matplotlib.pyplot as plt  # noqa: PLC0415 - only who draws needs it
 
     figure, axes = plt.subplots(figsize=(9, 4.6), layout="constrained")
-    for number, (name, places) in enumerate(points.items()):
-        style = {"color": _CURVES[number % len(_CURVES)], "marker": _MARKS[number % len(_MARKS)]}
+    drawn: dict[str, int] = {}
+    for name, places in points.items():
+        of = name.split(",")[0]
+        line = _LINES[drawn.setdefault(of, 0) % len(_LINES)]
+        drawn[of] += 1
+        number = list(drawn).index(of)
+        style = {"color": _CURVES[number % len(_CURVES)], "marker": _MARKS[number % len(_MARKS)], "linestyle": line}
         axes.plot([x for x, _ in places], [y for _, y in places], label=name, **style)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")

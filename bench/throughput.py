@@ -48,7 +48,9 @@ def command(events: int, runs: int, only: Sequence[str], file: Path | None) -> N
 
 
 def _row(each: Contender, rates: list[float], events: int) -> dict[str, Any]:
-    return {"rate": spread(rates), "leaves_out": each.leaves_out, "events": round(each.share * events)}
+    row = {"rate": spread(rates), "leaves_out": each.leaves_out, "events": round(each.share * events)}
+    version = getattr(each, "version", None)  # of what is no package of ours, which bench/machine.py would name
+    return row if version is None else {**row, "version": version}
 
 
 class _Load:
@@ -65,12 +67,12 @@ class _Load:
         with tempfile.TemporaryDirectory(prefix="salesfx-bench-") as folder:
             place = Place(settings.kafka, settings.redis, topics, settings.partitions, self._events, run, Path(folder))
             with each.run(place) as running:
-                rate = _timed(running.done, self._events, each.name, bars)
+                rate = timed(running.done, self._events, each.name, bars)
                 _check(each, running.totals() if each.name != FLOOR else None, self._expected)
         return rate
 
 
-def _timed(done: Any, events: int, name: str, bars: Progress) -> float:
+def timed(done: Any, events: int, name: str, bars: Progress) -> float:
     """Wait until all events are done; give their rate from the first that is seen on."""
     task = bars.add_task(name, total=events)
     first, began, last, moved = 0, 0.0, 0, time.monotonic()

@@ -44,6 +44,7 @@ class BatchHandler:
         async with asyncio.TaskGroup() as group:
             before: asyncio.Task[None] | None = None
             async for batch in batches:
+                batch.is_taken = True
                 work = await self._decoded(batch)
                 if before is not None:
                     await before

@@ -122,7 +122,7 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
         "topic_disable_leader": True,
         "topic_allow_declare": False,
         "stream_wait_empty": False,
-        "stream_buffer_maxsize": 2,  # it counts batches
+        "stream_buffer_maxsize": 100_000,  # the transport keeps batches few: Faust would stop reading for a second
         "web_enabled": False,  # it would listen on every address
         "store": "memory://",
         "key_serializer": "raw",

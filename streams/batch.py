@@ -29,7 +29,7 @@ class Record(msgspec.Struct, gc=False):
     headers: Sequence[tuple[str, bytes | None]]
 
 
-class Batch(NamedTuple):
+class Batch(msgspec.Struct, eq=False):
     """The records between two positions of the consumer.
 
     The range is of positions, not of the records' offsets: transaction markers, aborted and compacted records leave
@@ -42,3 +42,5 @@ class Batch(NamedTuple):
     records: Sequence[Record]
     epoch: int
     """Goes up when the partition is to be read again from elsewhere; a batch of an earlier one is dropped."""
+    is_taken: bool = False
+    """Whether its agent has it in hand; until then its partition is not read on."""

@@ -38,9 +38,17 @@ _PAUSE_SECONDS = 0.05
 LOG_RANGE_SECONDS = 8.0
 """Longest time for asking where the log begins and ends. aiokafka would try for its whole request timeout of 90 s, and
 occupy one of the two workers of its thread meanwhile, through which every fetch and every seek goes."""
-FETCH_MAX_WAIT_MS = 500
-"""How long the broker may hold a fetch that finds nothing."""
-
+FETCH_MAX_WAIT_MS = 50
+"""How long the broker may hold a fetch that finds nothing. Meanwhile aiokafka asks it for no other partition, so that those
+that are behind wait for those that are at their end; an idle worker asks twenty times a second."""
+_OTHERS_SECONDS = 0.02
+"""Longest wait for records of some partitions while others wait for their agents: these are to be read on soon."""
+_FULL_SECONDS = 0.005
+"""Between looks while no partition is to be read on."""
+_FORGOTTEN_SECONDS = 5.0
+"""After that a batch is not waited for: it may have been dropped on its way, as in a rebalance."""
+MOST_WAITING = 64_000
+"""Records that may wait for agents, of all partitions together: what a worker holds in memory has a bound."""
 
 Offsets = dict[Partition, int]
 LogRange = Callable[[Collection[Partition]], Awaitable[tuple[Offsets, Offsets]]]
@@ -79,6 +87,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._isolation_level = "read_committed"
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         return consumer
+
+    async def on_start(self) -> None:
+        """Start the consumer, and have it fetch some partitions while records of others wait to be taken."""
+        await super().on_start()
+        self._ensure_consumer()._fetcher._prefetch_backoff = 0
 
     async def _fetch_batches(
         self, consumer: Any, partitions: Collection[TP], timeout: float, max_records: int
@@ -167,6 +180,11 @@ class BatchConsumer(driver.Consumer):
 
     RebalanceListener = RebalanceListener
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._handed_over: dict[TP, tuple[Batch, float]] = {}
+        """The latest batch of each partition, and when it was given to its agent."""
+
     @property
     def steering(self) -> Steering:
         """Who knows where each partition is to be read from."""
@@ -194,6 +212,7 @@ class BatchConsumer(driver.Consumer):
                 WorkerError(f"the consumer could not be moved to the stored offsets: {type(error).__name__}: {error}")
             )
         self._thread.reset_unknown_positions(allowed=False)
+        self._handed_over.clear()
         return seeks
 
     async def log_range(self, partitions: Collection[Partition]) -> tuple[Offsets, Offsets]:
@@ -212,12 +231,29 @@ class BatchConsumer(driver.Consumer):
 
     async def _getmany(self, active_partitions: Collection[TP] | None, timeout: float) -> dict[TP, list[Batch]]:
         await self._carry_out_seeks()
-        epochs = {tp: self.steering.epoch(Partition(*tp)) for tp in active_partitions or ()}
-        fetched = await self._thread.fetch_batches(list(epochs), timeout)
-        return {
-            tp: [Batch(Partition(*tp), before, after, records, epochs[tp])]
+        active = active_partitions or ()
+        readable = self._readable(active)
+        if active and not readable:
+            await asyncio.sleep(_FULL_SECONDS)
+            return {}
+        epochs = {tp: self.steering.epoch(Partition(*tp)) for tp in readable}
+        wait = timeout if len(readable) == len(active) else _OTHERS_SECONDS
+        fetched = await self._thread.fetch_batches(readable, min(timeout, wait))
+        batches = {
+            tp: Batch(Partition(*tp), before, after, records, epochs[tp])
             for tp, (before, after, records) in fetched.items()
         }
+        now = self.loop.time()
+        self._handed_over.update({tp: (batch, now) for tp, batch in batches.items()})
+        return {tp: [batch] for tp, batch in batches.items()}
+
+    def _readable(self, partitions: Collection[TP]) -> list[TP]:
+        """Name the partitions of which no batch waits: what comes meanwhile makes the next one larger, not one more."""
+        recent = self.loop.time() - _FORGOTTEN_SECONDS
+        waiting = {tp: batch for tp, (batch, at) in self._handed_over.items() if not batch.is_taken and at > recent}
+        if sum(len(batch.records) for batch in waiting.values()) >= MOST_WAITING:
+            return []
+        return [tp for tp in partitions if tp not in waiting]
 
     async def _carry_out_seeks(self) -> None:
         assigned = {Partition(*tp): tp for tp in self.assignment()}

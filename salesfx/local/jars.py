@@ -1,4 +1,4 @@
-"""Kafka's jars: fetched once from Maven Central through jgo, and used only where each has the SHA-256 pinned here."""
+"""Jars, Kafka's first: fetched once from Maven Central through jgo, and used only where each has its pinned SHA-256."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -44,9 +44,32 @@ class Jar:
             return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
 
 
+@dataclass(frozen=True)
+class JarSet:
+    """Jars that are fetched together.
+
+    `name` and `version` say what they are: to the user, and in the cache. `instead` ends the sentence about a fetch that
+    failed with what else the user could do.
+    """
+
+    name: str
+    version: str
+    jars: list[Jar]
+    instead: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where they are kept."""
+        return cache_folder() / f"{self.name.lower().replace(' ', '-')}-{self.version}"
+
+
 def pinned_jars() -> list[Jar]:
     """Return what Kafka needs to run, as listed in kafka_jars.txt (made by `python -m salesfx.local.pin`)."""
-    text = resources.files("salesfx.local").joinpath("kafka_jars.txt").read_text(encoding="utf-8")
+    return read_pins(resources.files("salesfx.local").joinpath("kafka_jars.txt").read_text(encoding="utf-8"))
+
+
+def read_pins(text: str) -> list[Jar]:
+    """Return the jars of a list: in each line a coordinate, bytes and SHA-256."""
     rows = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
     return [Jar(coordinate, int(size), sha256) for coordinate, size, sha256 in rows]
 
@@ -60,19 +83,24 @@ def cache_folder() -> Path:
 
 
 def kafka_classpath(progress: Callable[[str], None]) -> str:
-    """Return Kafka's class path, after fetching the jars that are not in the cache.
+    """Return Kafka's class path; see `classpath`."""
+    instead = "; or set SALESFX_KAFKA to the address of a Kafka of your own"
+    return classpath(JarSet("Kafka", KAFKA_VERSION, pinned_jars(), instead), progress)
+
+
+def classpath(jar_set: JarSet, progress: Callable[[str], None]) -> str:
+    """Return a class path of some jars, after fetching those that are not in the cache.
 
     Every jar is checked against its pinned SHA-256 each time. Two processes may ask at once: one fetches, the other
     waits. Raises LocalServerError where a jar cannot be fetched, or is not the pinned one.
     """
-    folder = cache_folder() / f"kafka-{KAFKA_VERSION}"
-    jars = pinned_jars()
+    folder = jar_set.folder
     try:
-        if _missing(jars, folder):
-            _fetch_locked(jars, folder, progress)
+        if _missing(jar_set.jars, folder):
+            _fetch_locked(jar_set, progress)
     except OSError as error:
-        raise LocalServerError(f"Kafka's jars could not be kept in {folder}: {error}") from error
-    return os.pathsep.join(str(folder / jar.name) for jar in jars)
+        raise LocalServerError(f"{jar_set.name}'s jars could not be kept in {folder}: {error}") from error
+    return os.pathsep.join(str(folder / jar.name) for jar in jar_set.jars)
 
 
 def _missing(jars: list[Jar], folder: Path) -> list[Jar]:
@@ -81,25 +109,27 @@ def _missing(jars: list[Jar], folder: Path) -> list[Jar]:
         return [jar for jar, is_good in zip(jars, good, strict=True) if not is_good]
 
 
-def _fetch_locked(jars: list[Jar], folder: Path, progress: Callable[[str], None]) -> None:
+def _fetch_locked(jar_set: JarSet, progress: Callable[[str], None]) -> None:
+    folder = jar_set.folder
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock")
     if not lock.acquire(wait=False):
-        progress("waiting for another process that fetches Kafka")
+        progress(f"waiting for another process that fetches {jar_set.name}")
         lock.acquire(wait=True)
     try:
-        missing = _missing(jars, folder)  # the other one may have brought them
+        missing = _missing(jar_set.jars, folder)  # the other one may have brought them
         if missing:
-            _fetch(missing, folder, progress)
+            _fetch(replace(jar_set, jars=missing), progress)
     finally:
         lock.release()
 
 
-def _fetch(jars: list[Jar], folder: Path, progress: Callable[[str], None]) -> None:
-    counter = _Counter(sum(jar.size for jar in jars), progress)
+def _fetch(jar_set: JarSet, progress: Callable[[str], None]) -> None:
+    folder = jar_set.folder
+    counter = _Counter(jar_set, progress)
     # Beside the final place: moved there, one by one, only when checked.
     with tempfile.TemporaryDirectory(prefix="fetching-", dir=folder) as staging:
-        download = _downloader(Path(staging), counter)
+        download = _downloader(jar_set, Path(staging), counter)
 
         def fetch_one(jar: Jar) -> None:
             _check(jar, fetched := download(jar))
@@ -107,7 +137,7 @@ def _fetch(jars: list[Jar], folder: Path, progress: Callable[[str], None]) -> No
 
         pool = ThreadPoolExecutor(_PARALLEL)
         try:
-            for _ in pool.map(fetch_one, jars):
+            for _ in pool.map(fetch_one, jar_set.jars):
                 pass
         finally:
             pool.shutdown(cancel_futures=True)
@@ -126,7 +156,7 @@ def _check(jar: Jar, path: Path) -> None:
     )
 
 
-def _downloader(staging: Path, counter: "_Counter") -> Callable[[Jar], Path]:
+def _downloader(jar_set: JarSet, staging: Path, counter: "_Counter") -> Callable[[Jar], Path]:
     try:
         from jgo.config import GlobalSettings  # noqa: PLC0415  (only the extra `local` brings it)
         from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415
@@ -150,9 +180,9 @@ def _downloader(staging: Path, counter: "_Counter") -> Callable[[Jar], Path]:
             if isinstance(error, OSError) and shutil.disk_usage(staging).free < jar.size:
                 raise
             raise LocalServerError(
-                f"Kafka could not be fetched from Maven Central ({jar.name}: {_first_line(error)}). "
-                "It is needed once, at the first start: check the network or the proxy (HTTPS_PROXY) and try again; "
-                "or set SALESFX_KAFKA to the address of a Kafka of your own."
+                f"{jar_set.name} could not be fetched from Maven Central ({jar.name}: {_first_line(error)}). It is "
+                "needed once, at the first start: check the network or the proxy (HTTPS_PROXY) and try again"
+                f"{jar_set.instead}."
             ) from error
 
     return download
@@ -165,8 +195,9 @@ def _first_line(error: BaseException) -> str:
 class _Counter:
     """Adds up what the downloads got, and says so about twice a second."""
 
-    def __init__(self, total: int, progress: Callable[[str], None]) -> None:
-        self._total = total
+    def __init__(self, jar_set: JarSet, progress: Callable[[str], None]) -> None:
+        self._what = f"{jar_set.name} {jar_set.version}"
+        self._total = sum(jar.size for jar in jar_set.jars)
         self._progress = progress
         self._lock = threading.Lock()
         self._done = 0
@@ -193,7 +224,7 @@ class _Counter:
 
     def _say(self) -> None:
         total = _megabytes(self._total)
-        self._progress(f"fetching Kafka {KAFKA_VERSION} ({total} MB) {_megabytes(self._done)}/{total} MB")
+        self._progress(f"fetching {self._what} ({total} MB) {_megabytes(self._done)}/{total} MB")
 
 
 def _megabytes(count: int) -> int:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
 from salesfx.errors import NeedsAttentionError, SalesfxError
+from streams.arrivals import Arrivals
 from streams.batch import Batch, Partition
 from streams.ending import end_process
 from streams.processor import Processor, Work
@@ -41,16 +42,17 @@ class BatchHandler:
 
     async def handle(self, batches: AsyncIterable[Batch]) -> None:
         """Process batches of one topic in their order, each decoded while the one before it is on its way."""
+        arrivals = Arrivals()
         async with asyncio.TaskGroup() as group:
+            group.create_task(arrivals.take_in(batches))
             before: asyncio.Task[None] | None = None
-            async for batch in batches:
-                batch.is_taken = True
-                work = await self._decoded(batch)
+            async for together in arrivals.groups():
+                works = [work for batch in together if (work := await self._decoded(batch)) is not None]
                 if before is not None:
                     await before
-                if work is not None:
-                    before = group.create_task(self._persist(work))
-                    await work.begun.wait()
+                if works:
+                    before = group.create_task(self._persist(works))
+                    await works[0].begun.wait()
 
     async def _decoded(self, batch: Batch) -> Work | None:
         if not self._steering.is_current(batch):
@@ -62,13 +64,22 @@ class BatchHandler:
                 self._heal(batch, error)
                 return None
 
-    async def _persist(self, work: Work) -> None:
-        """Process one batch; returns when it is in, or when its partition is going to be read again."""
+    async def _persist(self, works: Sequence[Work]) -> None:
+        """Process batches; returns when each is in, or when its partition is going to be read again."""
         try:
-            with self._busy(work.batch):
-                await self._try_until_settled(work)
+            with self._busy(works[0].batch):
+                for work in works if len(works) == 1 else await self._not_settled_together(works):
+                    await self._try_until_settled(work)
         finally:
-            work.begun.set()
+            works[0].begun.set()
+
+    async def _not_settled_together(self, works: Sequence[Work]) -> Sequence[Work]:
+        current = [work for work in works if self._steering.is_current(work.batch)]
+        try:
+            return await self._processor.process_together(current) if current else []
+        except Exception as error:  # noqa: BLE001 - whatever it is, the tries one by one meet it again, and treat it
+            log.debug("%d batches together: %s; one by one", len(current), error)
+            return current
 
     @contextmanager
     def _busy(self, batch: Batch) -> Iterator[None]:

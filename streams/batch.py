@@ -5,6 +5,10 @@ from typing import NamedTuple
 
 import msgspec
 
+SMALL_BATCH = 200
+"""Records of a batch, or of some that go together, with which most of the time is waiting for Redis. Small ones have no turn
+to wait for either: as long as all are in time, quotes and their leads hardly meet."""
+
 
 class Partition(NamedTuple):
     """A partition of one of our topics, by the name that the topic has in Kafka."""

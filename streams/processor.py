@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from operator import attrgetter
 from typing import NamedTuple, Protocol, TypeVar
@@ -25,16 +25,13 @@ from salesfx.tables.store import (
     Elsewhere,
     OtherDefinitions,
 )
-from streams.batch import Batch
+from streams.batch import SMALL_BATCH, Batch
 from streams.dead_letters import DeadLetter
 
 _SLICE = 250
 """Records that are decoded in one go, in about a millisecond."""
 
 _timestamp = attrgetter("timestamp")
-SMALL_BATCH = 200
-"""Events of a batch that has no turn to wait for: as long as all are in time they hardly meet, and most of their time is
-waiting for Redis."""
 _Answered = TypeVar("_Answered")
 
 log = logging.getLogger("salesfx.worker")
@@ -109,6 +106,34 @@ class Processor:
                 self._gap.set()
                 self._seconds_of[topic] += time.perf_counter() - started
 
+    async def process_together(self, works: Sequence[Work]) -> list[Work]:
+        """Take small batches of one topic to the tables, each by a commit of its own, with the round trips of one.
+
+        Returns:
+            Those that are not in, for whatever reason: to be processed each by itself, which tells.
+
+        """
+        topic = self._topics[works[0].batch.source.topic]
+        started = time.perf_counter() - sum(work.seconds for work in works)
+        for work in works:
+            work.begun.set()
+        records = _ReadRecords(self._tables)
+        try:
+            folded = await self._folded(works, records)
+        except (AccountFullError, TornReadError):
+            return list(works)
+        plain = [(work, each) for work, each in zip(works, folded, strict=True) if not each.letters]
+        commits = []
+        for work, each in plain:
+            commits.append(self._commit(work, topic, records.only(each.refs), each.outcome, []))
+            self._seconds_of[topic] = 0.0
+        answers = await self._tables.commit_each(commits) if commits else []
+        self._seconds_of[topic] += time.perf_counter() - started
+        settled = {
+            work.begun for (work, _), answer in zip(plain, answers, strict=True) if isinstance(answer, Committed)
+        }
+        return [work for work in works if work.begun not in settled]
+
     async def _waiting(self, answer: Awaitable[_Answered]) -> _Answered:
         """Wait for a server's answer, and let others be decoded meanwhile; reading is too short a wait for that."""
         self._gap.set()
@@ -140,7 +165,7 @@ class Processor:
         sent: set[bytes] = set()
         while True:
             try:
-                outcome, letters = await self._folded(work, records)
+                [(outcome, letters, _)] = await self._folded([work], records)
             except AccountFullError as full:
                 if len(work.events) > 1:
                     return await self._settle_halves(work, topic)
@@ -163,17 +188,24 @@ class Processor:
             log.debug("%s: %d records were changed meanwhile; merging again", work.batch.source, len(answer.refs))
             records.forget(answer.refs)
 
-    async def _folded(self, work: Work, records: "_ReadRecords") -> tuple[Outcome, list[DeadLetter]]:
-        """Merge, reading what is missing in `records`."""
-        fold = Fold(work.events, self._rules)
-        await records.read(fold.first_reads())
-        await records.read(fold.homes_left(records.contents))
-        fold.merge(records.contents)
-        await records.read(fold.accounts())
-        outcome = fold.settle(records.contents)
-        by_offset = {record.offset: record for record in work.batch.records} if outcome.rejections else {}
-        rejected = [DeadLetter(by_offset[event.standing.offset], why) for event, why in outcome.rejections]
-        return outcome, work.letters + rejected
+    async def _folded(self, works: Sequence[Work], records: "_ReadRecords") -> list["_Folded"]:
+        """Merge batches, each by itself, reading what is missing in `records`."""
+        folds = [Fold(work.events, self._rules) for work in works]
+        refs = [fold.first_reads() for fold in folds]
+        await records.read(set().union(*refs))
+        for known, fold in zip(refs, folds, strict=True):
+            known.update(fold.homes_left(records.contents))
+        await records.read(set().union(*refs))
+        for fold in folds:
+            fold.merge(records.contents)
+        for known, fold in zip(refs, folds, strict=True):
+            known.update(fold.accounts())
+        await records.read(set().union(*refs))
+        return [
+            _Folded(outcome, work.letters + _rejected(work, outcome), known)
+            for work, known, fold in zip(works, refs, folds, strict=True)
+            for outcome in [fold.settle(records.contents)]
+        ]
 
     async def _settle_halves(self, work: Work, topic: str) -> Elsewhere | None:
         """Find the events that an account has no place for, by halving; all others are merged."""
@@ -230,6 +262,20 @@ class Processor:
         raise AssertionError(answer)
 
 
+class _Folded(NamedTuple):
+    """What a batch comes to."""
+
+    outcome: Outcome
+    letters: list[DeadLetter]
+    refs: set[str]
+    """The records that it rests on."""
+
+
+def _rejected(work: Work, outcome: Outcome) -> list[DeadLetter]:
+    by_offset = {record.offset: record for record in work.batch.records} if outcome.rejections else {}
+    return [DeadLetter(by_offset[event.standing.offset], why) for event, why in outcome.rejections]
+
+
 class _ReadRecords:
     """The records that were read for a batch, apart from their versions."""
 
@@ -246,6 +292,13 @@ class _ReadRecords:
         for ref, record in (await self._tables.load(missing)).items():
             self.versions[ref] = b"" if record is None else record[:VERSION_BYTES]
             self.contents[ref] = None if record is None else record[VERSION_BYTES:]
+
+    def only(self, refs: Collection[str]) -> "_ReadRecords":
+        """Give some of them."""
+        some = _ReadRecords(self._tables)
+        some.contents = {ref: self.contents[ref] for ref in refs}
+        some.versions = {ref: self.versions[ref] for ref in refs}
+        return some
 
     async def forget_changed(self) -> bool:
         """Have those read again that others have changed since; tell whether there are any."""

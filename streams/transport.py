@@ -72,9 +72,7 @@ class LeanPartitionRecords(fetcher.PartitionRecords):
     """aiokafka's reader of a fetch, which makes our records: a dataclass of eleven fields costs more than decoding it."""
 
     def _consumer_record(self, tp: TP, record: Any) -> Record:
-        return Record(
-            tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value, record.headers
-        )
+        return Record(tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value, record.headers)
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
@@ -243,13 +241,13 @@ class BatchConsumer(driver.Consumer):
             tp: Batch(Partition(*tp), before, after, records, epochs[tp])
             for tp, (before, after, records) in fetched.items()
         }
-        now = self.loop.time()
+        now = asyncio.get_running_loop().time()
         self._handed_over.update({tp: (batch, now) for tp, batch in batches.items()})
         return {tp: [batch] for tp, batch in batches.items()}
 
     def _readable(self, partitions: Collection[TP]) -> list[TP]:
         """Name the partitions of which no batch waits: what comes meanwhile makes the next one larger, not one more."""
-        recent = self.loop.time() - _FORGOTTEN_SECONDS
+        recent = asyncio.get_running_loop().time() - _FORGOTTEN_SECONDS
         waiting = {tp: batch for tp, (batch, at) in self._handed_over.items() if not batch.is_taken and at > recent}
         if sum(len(batch.records) for batch in waiting.values()) >= MOST_WAITING:
             return []

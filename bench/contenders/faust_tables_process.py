@@ -44,7 +44,7 @@ def build(kafka: str, run: str, partitions: int, expected: int, names: list[str]
             if done == expected:
                 print("totals", json.dumps(peer_work.totals(kpis)), flush=True)
 
-    lead_topic, quote_topic, deal_topic = (app.topic(name, value_type=dict, value_serializer="json") for name in names)
+    lead_topic, quote_topic, deal_topic = (app.topic(name, value_serializer="json") for name in names)
 
     @app.agent(lead_topic)
     async def take_leads(stream: Any) -> None:

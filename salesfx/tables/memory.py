@@ -1,7 +1,7 @@
 """The tables in memory: the twin of the Redis ones, for tests and for trying things without a server."""
 
 import os
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from salesfx.definitions import Definitions
@@ -62,6 +62,10 @@ class MemoryTables:
         self._apply(commit)
         data.offsets[field] = commit.after
         return Committed()
+
+    async def commit_each(self, commits: Sequence[Commit]) -> list[Answer]:
+        """Apply several batches, each by itself."""
+        return [await self.commit(commit) for commit in commits]
 
     def _apply(self, commit: Commit) -> None:
         data, version = self.data, os.urandom(VERSION_BYTES)

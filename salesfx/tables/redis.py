@@ -1,14 +1,14 @@
 """The tables in a real Redis or Valkey."""
 
 import os
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
 
 import msgspec
 import redis.asyncio
-from redis.exceptions import WatchError
+from redis.exceptions import NoScriptError, WatchError
 
 from salesfx.definitions import Definitions
 from salesfx.settings import Settings, SettingsError
@@ -94,6 +94,27 @@ class RedisTables:
 
     async def commit(self, commit: Commit) -> Answer:
         """Apply a batch, once."""
+        refs, arguments = self._packed(commit)
+        return self._answer(await self._script(keys=[self._layout.meta], args=arguments), refs)
+
+    async def commit_each(self, commits: Sequence[Commit]) -> list[Answer]:
+        """Apply several batches, each by itself."""
+        packed = [self._packed(commit) for commit in commits]
+        pipe = self._redis.pipeline(transaction=False)
+        for _, arguments in packed:
+            pipe.evalsha(self._script.sha, 1, self._layout.meta, *arguments)
+        answers: list[Answer] = []
+        for commit, (refs, _), answer in zip(commits, packed, await pipe.execute(raise_on_error=False), strict=True):
+            if isinstance(answer, NoScriptError):
+                answers.append(await self.commit(commit))  # which loads it
+            elif isinstance(answer, Exception):
+                raise answer
+            else:
+                answers.append(self._answer(answer, refs))
+        return answers
+
+    def _packed(self, commit: Commit) -> tuple[list[str], list[bytes]]:
+        """Give the records that a commit is about, and the script's arguments."""
         refs = [*commit.writes, *(ref for ref in commit.seen if ref not in commit.writes)]
         version = os.urandom(VERSION_BYTES)
         seen = b"".join(commit.seen[ref] or _NO_VERSION for ref in refs)
@@ -110,8 +131,7 @@ class RedisTables:
             "counters": _strings(commit.counters),
             "marks": commit.marks,
         }
-        arguments = [_pack(batch), seen, b"".join(contents)]
-        return self._answer(await self._script(keys=[self._layout.meta], args=arguments), refs)
+        return refs, [_pack(batch), seen, b"".join(contents)]
 
     @staticmethod
     def _answer(answer: list[Any], refs: list[str]) -> Answer:

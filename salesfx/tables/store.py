@@ -149,6 +149,9 @@ class Tables(Protocol):
     async def commit(self, commit: Commit) -> Answer:
         """Apply a batch, once."""
 
+    async def commit_each(self, commits: Sequence[Commit]) -> list[Answer]:
+        """Apply several batches, each by itself, one after the other; they go and come together."""
+
     async def offsets(self) -> dict[str, int]:
         """Read the stored offsets, by `topic:partition`; empty where the tables are gone."""
 

@@ -221,6 +221,7 @@ class SimulatedConsumer(BatchConsumer):
         self._active: set[TP] = set()
         self._generation = 0
         self._read_offset: dict[TP, int] = {}
+        self._handed_over = {}
 
     def assignment(self) -> Collection[TP]:
         """Tell what is assigned."""

@@ -9,11 +9,11 @@ broken.SCRIPT = broken.SCRIPT.replace(check, "if false then")
 """,
     "an event skipped": """
 from streams.processor import Processor
-decoded = Processor._decoded
-def skipping(batch, topic):
-    work = decoded(batch, topic)
+decode = Processor.decode
+async def skipping(self, batch):
+    work = await decode(self, batch)
     return work._replace(events=[event for event in work.events if event.standing.offset % 997 or not event.standing.offset])
-Processor._decoded = staticmethod(skipping)
+Processor.decode = skipping
 """,
     "counters outside the commit": """
 from streams.processor import Processor

@@ -18,7 +18,7 @@ from salesfx.tables import MemoryTables
 from salesfx.tables.layout import VERSION_BYTES, partition_field
 from salesfx.tables.store import Answer, Commit, Committed
 from streams import processor, steering, transport, watch
-from streams.batch import Partition
+from streams.batch import Batch, Partition
 from tests.simulation import redis, worker
 from tests.simulation.world import run_seed, simulating
 
@@ -130,7 +130,7 @@ async def _nothing_has_changed(_records: Any) -> bool:
 async def _ranges_of_records(*arguments: Any) -> Any:
     fetched = await _getmany(*arguments)
     return {
-        tp: [batch._replace(before=batch.records[0].offset, after=batch.records[-1].offset + 1)]
+        tp: [Batch(batch.source, batch.records[0].offset, batch.records[-1].offset + 1, batch.records, batch.epoch)]
         for tp, [batch] in fetched.items()
         if batch.records
     }

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
 from salesfx.errors import NeedsAttentionError, SalesfxError
-from streams.arrivals import Arrivals
+from streams.arrivals import Arrivals, is_small
 from streams.batch import Batch, Partition
 from streams.ending import end_process
 from streams.processor import Processor, Work
@@ -41,7 +41,10 @@ class BatchHandler:
         return self._under_way[partition.topic] > 0
 
     async def handle(self, batches: AsyncIterable[Batch]) -> None:
-        """Process batches of one topic in their order, each decoded while the one before it is on its way."""
+        """Process batches of one topic in their order.
+
+        A large one is on its way while the next is decoded. Small ones are awaited: what arrives meanwhile goes together.
+        """
         arrivals = Arrivals()
         async with asyncio.TaskGroup() as group:
             group.create_task(arrivals.take_in(batches))
@@ -52,7 +55,7 @@ class BatchHandler:
                     await before
                 if works:
                     before = group.create_task(self._persist(works))
-                    await works[0].begun.wait()
+                    await (before if is_small(together) else works[0].begun.wait())
 
     async def _decoded(self, batch: Batch) -> Work | None:
         if not self._steering.is_current(batch):

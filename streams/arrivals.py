@@ -2,9 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 
 from streams.batch import SMALL_BATCH, Batch
+
+
+def is_small(batches: Iterable[Batch]) -> bool:
+    """Tell whether batches may go together, and have no need to be decoded ahead."""
+    return sum(len(batch.records) for batch in batches) <= SMALL_BATCH
 
 
 class Arrivals:
@@ -37,10 +42,7 @@ class Arrivals:
 
     def _group(self) -> list[Batch]:
         group: list[Batch] = []
-        records = 0
-        while self._batches and (not group or records + len(self._batches[0].records) <= SMALL_BATCH):
-            batch = self._batches.popleft()
-            batch.is_taken = True
-            group.append(batch)
-            records += len(batch.records)
+        while self._batches and (not group or is_small([*group, self._batches[0]])):
+            group.append(self._batches.popleft())
+            group[-1].is_taken = True
         return group

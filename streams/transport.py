@@ -38,9 +38,11 @@ _PAUSE_SECONDS = 0.05
 LOG_RANGE_SECONDS = 8.0
 """Longest time for asking where the log begins and ends. aiokafka would try for its whole request timeout of 90 s, and
 occupy one of the two workers of its thread meanwhile, through which every fetch and every seek goes."""
-FETCH_MAX_WAIT_MS = 50
+FETCH_MAX_WAIT_MS = 20
 """How long the broker may hold a fetch that finds nothing. Meanwhile aiokafka asks it for no other partition, so that those
-that are behind wait for those that are at their end; an idle worker asks twenty times a second."""
+that are behind wait for those that are at their end; an idle worker asks fifty times a second."""
+PREFETCH_BACKOFF_SECONDS = 0.005
+"""How long aiokafka waits for fetched records to be taken before it asks for the other partitions without theirs."""
 _OTHERS_SECONDS = 0.02
 """Longest wait for records of some partitions while others wait for their agents: these are to be read on soon."""
 _FULL_SECONDS = 0.005
@@ -89,7 +91,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         """Start the consumer, and have it fetch some partitions while records of others wait to be taken."""
         await super().on_start()
-        self._ensure_consumer()._fetcher._prefetch_backoff = 0
+        self._ensure_consumer()._fetcher._prefetch_backoff = PREFETCH_BACKOFF_SECONDS
 
     async def _fetch_batches(
         self, consumer: Any, partitions: Collection[TP], timeout: float, max_records: int

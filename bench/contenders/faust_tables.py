@@ -16,7 +16,7 @@ class FaustTables:
         "Accounts and categories from their history, planned sales, salespeople, days and hours, entities that move to "
         "another lead, dead letters; at least once, so that a crash may count events twice."
     )
-    share = 0.05
+    share = 0.02
 
     def prepare(self, progress: Callable[[str], None]) -> None:
         """Nothing to prepare: it is one of salesfx's own dependencies."""

@@ -75,4 +75,4 @@ if __name__ == "__main__":
     _, address, name, count_of_partitions, count_of_events, *topics = sys.argv
     logging.basicConfig(level=logging.WARNING)
     application = build(address, name, int(count_of_partitions), int(count_of_events), topics)
-    faust.Worker(application, loglevel="WARNING").execute_from_commandline()
+    faust.Worker(application, loglevel="WARNING", redirect_stdouts=False).execute_from_commandline()

@@ -324,6 +324,17 @@ async def test_a_commit_from_elsewhere_is_told_where_the_tables_are(tables: Tabl
     assert await tables.load(["lead:L1"]) == {"lead:L1": None}
 
 
+async def test_commits_that_go_together_are_applied_each_by_itself(store: Store, tables: Tables) -> None:
+    """One that is refused does not stop those after it; a Redis that has lost the script is given it."""
+    if isinstance(store, RedisStore):
+        await store.redis.script_flush()
+    await tables.start_at(TOPIC, 1, 0)
+    commits = [batch(0, 4, cells={CELL: 1}), batch(9, 11, partition=1, cells={CELL: 5}), batch(4, 6, cells={CELL: 2})]
+    assert await tables.commit_each(commits) == [Committed(), Elsewhere(0), Committed()]
+    assert await tables.offsets() == {f"{TOPIC}:0": 6, f"{TOPIC}:1": 0}
+    assert (await all_cells(tables))[CELL] == 3
+
+
 async def test_a_commit_that_is_sent_again_is_not_applied_again(tables: Tables) -> None:
     """A client that lost the answer repeats its commit: the stored offset is the end of its own batch."""
     commit = batch(0, 4, seen={"lead:L1": b""}, writes={"lead:L1": b"x"}, cells={CELL: 1}, counters={"processed": 4})

@@ -356,6 +356,33 @@ _WORKER = (
         tests=("tests/unit/test_steering.py::test_a_log_without_its_beginning_asks_for_a_decision",),
     ),
     Bug(
+        name="together-taken-for-settled",
+        harm="Of small batches that go together those that Redis refuses are passed over: their events never count.",
+        file="streams/processor.py",
+        old="        return [work for work in works if work.begun not in settled]\n",
+        new="        return [work for work in works if work.begun not in settled and work.letters]\n",
+        tests=(
+            _PROCESSOR + "test_two_of_them_that_speak_of_one_lead_both_count",
+            _PROCESSOR + "test_one_of_them_that_begins_elsewhere_does_not_stop_the_others",
+        ),
+    ),
+    Bug(
+        name="waits-for-a-batch-that-was-dropped",
+        harm="A partition whose batch was dropped in a rebalance is never read again; its lag grows until the watchdog ends the worker.",
+        file="streams/transport.py",
+        old="if not batch.is_taken and at > recent}",
+        new="if not batch.is_taken}",
+        tests=("tests/unit/test_arrivals.py::test_a_batch_that_never_arrives_does_not_hold_its_partition",),
+    ),
+    Bug(
+        name="records-read-one-by-one",
+        harm="Each record is a round trip of its own: the tables are right, and hours late.",
+        file=_REDIS,
+        old="_CHUNK = 4000\n",
+        new="_CHUNK = 1\n",
+        tests=("tests/integration/test_work_done.py::test_an_event_costs_no_more_work_than_it_must",),
+    ),
+    Bug(
         name="letter-after-the-commit",
         harm="A worker that dies in between leaves events that neither count nor lie among the dead letters.",
         file="streams/processor.py",

@@ -487,3 +487,58 @@ async def test_an_agent_at_work_is_busy(bench: Bench) -> None:
     await handle(bench.handler, batch(LEADS, 0, [lead(1)]))
     assert busy == [True, False]
     assert not bench.handler.is_busy(LEADS)
+
+
+# Small batches that go together.
+
+
+SECOND_OF_LEADS = Partition(LEADS.topic, 1)
+
+
+async def test_small_batches_are_taken_to_the_tables_together(bench: Bench) -> None:
+    """Read by the same commands, and each committed with its own offset."""
+    await bench.tables.start_at("lead_created", 1, 0)
+    first, second = [lead(1), lead(2)], [lead(3)]
+    await handle(bench.handler, batch(LEADS, 0, first), batch(SECOND_OF_LEADS, 0, second))
+    assert bench.tables.reads == [{"lead:L1", "lead:L2", "lead:L3"}]
+    assert [commit.partition for commit in bench.tables.commits] == [0, 1]
+    assert (bench.offset("lead_created"), bench.tables.data.offsets["lead_created:1"]) == (2, 1)
+    assert bench.tables.cells() == reference(lead_created=first + second)
+
+
+async def test_one_of_them_that_begins_elsewhere_does_not_stop_the_others(bench: Bench) -> None:
+    """Its partition is read again; the others are in."""
+    await bench.tables.start_at("lead_created", 1, 0)
+    await handle(bench.handler, batch(SECOND_OF_LEADS, 7, [lead(3)]), batch(LEADS, 0, [lead(1)]))
+    assert bench.offset("lead_created") == 1
+    assert [partition for partition, _ in bench.steering.again] == [SECOND_OF_LEADS]
+    assert bench.tables.cells() == reference(lead_created=[lead(1)])
+
+
+async def test_one_of_them_that_holds_what_cannot_be_used_is_committed_after_its_letter(bench: Bench) -> None:
+    """It goes by itself, so that nothing is committed before its letters are safe."""
+    await bench.tables.start_at("lead_created", 1, 0)
+    bench.letters.shut = 1
+    await handle(bench.handler, batch(LEADS, 0, [b"nonsense", lead(1)]), batch(SECOND_OF_LEADS, 0, [lead(2)]))
+    assert [letter.record.value for letter in bench.letters.sent] == [b"nonsense"]
+    assert (bench.offset("lead_created"), bench.tables.data.offsets["lead_created:1"]) == (2, 1)
+    assert bench.tables.cells() == reference(lead_created=[lead(1), lead(2)])
+
+
+async def test_two_of_them_that_speak_of_one_lead_both_count(bench: Bench) -> None:
+    """The second is refused, for it was merged without the first, and is merged again."""
+    await bench.tables.start_at("quote_sent", 1, 0)
+    second = Partition(QUOTES.topic, 1)
+    await handle(bench.handler, batch(QUOTES, 0, [quote(1)]), batch(second, 0, [quote(2, amount="7")]))
+    assert [type(answer) for answer in bench.tables.answers] == [Committed, Conflict, Committed]
+    assert bench.tables.cells() == reference(quote_sent=[quote(1), quote(2, amount="7")])
+
+
+async def test_an_answer_that_is_lost_is_lost_for_all_of_them(bench: Bench) -> None:
+    """Each is tried again by itself, and found where it is in already."""
+    await bench.tables.start_at("lead_created", 1, 0)
+    bench.tables.replies_to_lose = 1
+    await handle(bench.handler, batch(LEADS, 0, [lead(1)]), batch(SECOND_OF_LEADS, 0, [lead(2)]))
+    assert bench.steering.again == []
+    assert (bench.offset("lead_created"), bench.tables.data.offsets["lead_created:1"]) == (1, 1)
+    assert bench.tables.cells() == reference(lead_created=[lead(1), lead(2)])

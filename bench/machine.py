@@ -19,7 +19,7 @@ def describe() -> dict[str, str]:
     return {
         "processor": f"{os.cpu_count()} cores of {_processor()}",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "Python": platform.python_version(),
         "Kafka": KAFKA_VERSION,
         "Java": _first_line(str(find_java()), "-version"),

@@ -44,7 +44,7 @@ def generated(name: str, results: Path) -> str:
     if figures is None:
         return _NOT_YET
     module = import_module(f"bench.{name}")
-    picture = f"\n\n![{name.replace('_', ' ')}](images/{_picture(name)})" if hasattr(module, "draw") else ""
+    picture = f"\n\n![{name.replace('_', ' ')}](images/{_picture(name)})" if _drawing(name, figures) else ""
     machine = ", ".join(
         form.format(figures["machine"][part]) for part, form in _TOLD.items() if part in figures["machine"]
     )
@@ -99,12 +99,14 @@ def _draw(folder: Path, results: Path) -> None:
         return
     folder.mkdir(exist_ok=True)
     for name, figures in ((name, kept(name, results)) for name in NAMES):
-        draw = _drawing(name) if figures is not None else None
+        draw = _drawing(name, figures) if figures is not None else None
         if draw is not None:
             draw(figures, folder / _picture(name))
             click.echo(f"drew {_picture(name)}")
 
 
-def _drawing(name: str) -> Any:
+def _drawing(name: str, figures: Mapping[str, Any]) -> Any:
+    """Give what draws a benchmark's figures; None where there is nothing to draw in them."""
     module: Mapping[str, Any] = vars(import_module(f"bench.{name}"))
-    return module.get("draw")
+    is_there = module.get("is_drawable", lambda _: True)(figures)
+    return module.get("draw") if is_there else None

@@ -62,6 +62,9 @@ class Contender(Protocol):
     share: float
     """Part of the events that it is given, so that a slow one's run takes no longer than the others'."""
 
+    may_count_twice: bool
+    """Whether it is so by design that its totals may come out wrong; any other is stopped where they do."""
+
     def prepare(self, progress: Callable[[str], None]) -> None:
         """Install or compile what it needs, once; raises SystemExit with what is missing."""
 

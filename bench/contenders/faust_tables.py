@@ -17,6 +17,7 @@ class FaustTables:
         "another lead, dead letters; at least once, so that a crash may count events twice."
     )
     share = 0.02
+    may_count_twice = True
 
     def prepare(self, progress: Callable[[str], None]) -> None:
         """Nothing to prepare: it is one of salesfx's own dependencies."""

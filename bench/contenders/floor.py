@@ -14,6 +14,7 @@ class Floor:
     name = "decode only"
     leaves_out = "Everything but reading and decoding."
     share = 1.0
+    may_count_twice = False
 
     def prepare(self, progress: Callable[[str], None]) -> None:
         """Nothing to prepare."""

@@ -35,6 +35,7 @@ class _KafkaStreams:
 
     version = KAFKA_VERSION
     share = 1.0
+    may_count_twice = False
     guarantee: str
 
     def prepare(self, progress: Callable[[str], None]) -> None:

@@ -26,6 +26,7 @@ class QuixStreams:
         "another lead, dead letters; at least once, so that a crash may count events twice."
     )
     share = 0.2
+    may_count_twice = True
 
     def prepare(self, progress: Callable[[str], None]) -> None:
         """Install it once, into an environment of its own: its dependencies are not to decide over ours."""

@@ -19,6 +19,7 @@ class SalesfxWorker:
     name = "salesfx"
     leaves_out = "Nothing."
     share = 1.0
+    may_count_twice = False
 
     def prepare(self, progress: Callable[[str], None]) -> None:
         """Nothing to prepare."""

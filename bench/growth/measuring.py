@@ -46,7 +46,12 @@ def shown(figures: Mapping[str, Any]) -> str:
     return "\n\n".join(part.shown(figures[name]) for name, part in PARTS.items() if name in figures)
 
 
+def is_drawable(figures: Mapping[str, Any]) -> bool:
+    """Tell whether the cost was measured, which is what the picture shows."""
+    return "cost" in figures
+
+
 def draw(figures: Mapping[str, Any], file: Path) -> None:
     """Draw the rate at each size as bars."""
-    rows = {f"{int(size):,} events": row["further"] for size, row in figures.get("cost", {}).get("sizes", {}).items()}
+    rows = {f"{int(size):,} events": row["further"] for size, row in figures["cost"]["sizes"].items()}
     plots.bars(rows, "further events per second, by events in the tables", file)

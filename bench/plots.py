@@ -55,6 +55,6 @@ def curves(points: Mapping[str, list[tuple[float, float]]], labels: tuple[str, s
     axes.set_title(title, loc="left")
     axes.grid(visible=True, which="major", color="#dddddd")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside lower center", ncols=len(points) // 2 or 1)
     figure.savefig(file)
     plt.close(figure)

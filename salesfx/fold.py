@@ -75,7 +75,7 @@ class Fold:
         self._cells: Cells = {}
         self._before: dict[str, Statements] = {}
         self._after: dict[str, Statements] = {}
-        self._came: set[str] = set()
+        self._came: dict[str, None] = {}
         self._changed: set[str] = set()
         self._told: list[tuple[str, list[str]]] = []
         """Leads that say something else than before, each with the accounts that it is about."""
@@ -175,7 +175,7 @@ class Fold:
         if order > 0:
             self._touch(ref, lead)
             if ref not in self._came:
-                self._came.add(ref)
+                self._came[ref] = None
                 if lead.own is not None:
                     add_flow(self._cells, -1, lead, self._rules)
             facts = event.facts

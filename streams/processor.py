@@ -293,13 +293,6 @@ class _ReadRecords:
             self.versions[ref] = b"" if record is None else record[:VERSION_BYTES]
             self.contents[ref] = None if record is None else record[VERSION_BYTES:]
 
-    def only(self, refs: Collection[str]) -> "_ReadRecords":
-        """Give some of them."""
-        some = _ReadRecords(self._tables)
-        some.contents = {ref: self.contents[ref] for ref in refs}
-        some.versions = {ref: self.versions[ref] for ref in refs}
-        return some
-
     async def forget_changed(self) -> bool:
         """Have those read again that others have changed since; tell whether there are any."""
         current = await self._tables.load(list(self.versions))
@@ -311,6 +304,13 @@ class _ReadRecords:
         """Have them read again."""
         for ref in refs:
             del self.contents[ref], self.versions[ref]
+
+    def only(self, refs: Collection[str]) -> "_ReadRecords":
+        """Give some of them."""
+        some = _ReadRecords(self._tables)
+        some.contents = {ref: self.contents[ref] for ref in refs}
+        some.versions = {ref: self.versions[ref] for ref in refs}
+        return some
 
 
 _NOTHING = Outcome({}, {}, [])

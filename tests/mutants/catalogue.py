@@ -80,13 +80,13 @@ _COMMIT = (
         name="offset-before-the-data",
         harm="A worker killed between the two commands, or a conflict, leaves events that never count.",
         file=_REDIS,
-        old='        arguments = [_pack(batch), seen, b"".join(contents)]\n',
+        old="        refs, arguments = self._packed(commit)\n",
         new=(
-            '        field = batch["partition"]\n'
+            "        field = partition_field(commit.topic, commit.partition)\n"
             "        if await self._redis.hget(self._layout.offsets, field) == str(commit.before).encode():\n"
-            '            await self._redis.hset(self._layout.offsets, field, batch["after"])\n'
-            '            batch["before"] = batch["after"]\n'
-            '        arguments = [_pack(batch), seen, b"".join(contents)]\n'
+            "            await self._redis.hset(self._layout.offsets, field, str(commit.after))\n"
+            '            commit = __import__("dataclasses").replace(commit, before=commit.after)\n'
+            "        refs, arguments = self._packed(commit)\n"
         ),
         tests=(
             "tests/integration/test_planted_bugs.py::test_a_worker_that_dies_at_any_command_leaves_no_event_behind",
@@ -96,11 +96,11 @@ _COMMIT = (
         name="counters-outside-the-commit",
         harm="The health counters drift: what is tried again is counted again, so nobody can tell what was lost.",
         file=_REDIS,
-        old='            "counters": _strings(commit.counters),\n            "marks": commit.marks,\n        }\n',
+        old="        refs, arguments = self._packed(commit)\n",
         new=(
-            '            "counters": {},\n            "marks": commit.marks,\n        }\n'
             "        for name, number in commit.counters.items():\n"
             "            await self._redis.hincrby(self._layout.counters, name, number)\n"
+            '        refs, arguments = self._packed(__import__("dataclasses").replace(commit, counters={}))\n'
         ),
         tests=(_TABLES + "test_a_commit_that_is_sent_again_is_not_applied_again[valkey]",),
     ),

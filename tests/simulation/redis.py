@@ -207,6 +207,8 @@ def _shown(answer: Any) -> object:
     """Show an answer without what differs from process to process: random versions, the order of sets."""
     if isinstance(answer, dict):
         return sorted(answer)
+    if isinstance(answer, list):
+        return [_shown(each) for each in answer]
     return Conflict(sorted(answer.refs)) if isinstance(answer, Conflict) else answer
 
 

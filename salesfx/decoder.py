@@ -261,23 +261,17 @@ def _refuse_control_characters(text: str, field: str) -> None:
 
 
 def _instant(value: Any, field: str) -> int | None:
-    if value is None:
-        return None
-    text = _string(value, field)
-    try:
-        return parse_instant(text, FIRST_YEAR, LAST_YEAR)
-    except ValueError as error:
-        if not text.strip():
-            return None
-        raise _unusable(field, text, error) from None
+    return None if value is None else _when(value, field, parse_instant, FIRST_YEAR, LAST_YEAR)
 
 
 def _day(value: Any, field: str, first_year: int, last_year: int) -> int | None:
-    if value is None:
-        return None
+    return None if value is None else _when(value, field, parse_day, first_year, last_year)
+
+
+def _when(value: Any, field: str, parse: Callable[[str, int, int], int], first_year: int, last_year: int) -> int | None:
     text = _string(value, field)
     try:
-        return parse_day(text, first_year, last_year)
+        return parse(text, first_year, last_year)
     except ValueError as error:
         if not text.strip():
             return None

@@ -27,7 +27,7 @@ from salesfx.settings import Settings
 from salesfx.simulator import load
 from salesfx.tables import RedisTables, connect
 from salesfx.tables.layout import VERSION_BYTES, Layout
-from salesfx.tables.store import Commit
+from salesfx.tables.store import Commit, Range
 
 _ROUND = 20_000
 """Events after which `load` begins again with other ids: nothing that is folded before is needed after."""
@@ -50,7 +50,7 @@ async def fill(settings: Settings, leads: int) -> int:
         await client.mset({layout.record(ref): bytes(VERSION_BYTES) + record for ref, record in records.items()})
         print(f"\r{filled:,} leads, {written:,} records", end="", file=sys.stderr)
     print(file=sys.stderr)
-    await tables.commit(Commit("lead_created", 0, 0, 1, cells=cells))
+    await tables.commit(Commit([Range("lead_created", 0, 0, 1)], cells=cells))
     await tables.close()
     return written
 

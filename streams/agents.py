@@ -1,10 +1,9 @@
-"""One Faust agent a topic, and what it does when a batch does not get through."""
+"""One Faust agent a topic, and what is done with the batches that they take: also when one does not get through."""
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, Mapping, Sequence
 from typing import Any
 
 import faust
@@ -25,7 +24,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 
 class BatchHandler:
-    """Takes batches from the agents to the processor, and heals what fails."""
+    """Takes batches from the agents to the processor, one after the other, and heals what fails.
+
+    Batches of different topics would only make conflicts for each other: quotes and deals are merged into their leads.
+    """
 
     def __init__(self, processor: Processor, steering: OffsetSteering) -> None:
         self._processor = processor
@@ -33,64 +35,63 @@ class BatchHandler:
         self.trouble: str | None = None
         """What was last wrong with Redis or Kafka, in words."""
         self._failed_at: dict[Partition, int] = {}
-        self._under_way: Counter[str] = Counter()
-        """What is being done for batches of each topic."""
+        self._in_hand: Counter[Partition] = Counter()
+        """Batches of each partition that are being decoded or processed."""
+        self.arrivals = Arrivals()
+        """What the agents were given and nobody has taken in hand."""
 
     def is_busy(self, partition: Partition) -> bool:
-        """Tell whether the partition's agent works on a batch, behind which others may wait."""
-        return self._under_way[partition.topic] > 0
+        """Tell whether a batch of the partition has arrived that is not settled."""
+        return self._in_hand[partition] > 0 or self.arrivals.has(partition)
 
-    async def handle(self, batches: AsyncIterable[Batch]) -> None:
-        """Process batches of one topic in their order.
+    async def process_arrivals(self) -> None:
+        """Process batches in the order of their arrival, for ever; what it raises is a defect that ends the worker.
 
         A large one is on its way while the next is decoded. Small ones are awaited: what arrives meanwhile goes together.
         """
-        arrivals = Arrivals()
+        try:
+            await self._process_groups()
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    async def _process_groups(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(arrivals.take_in(batches))
             before: asyncio.Task[None] | None = None
-            async for together in arrivals.groups():
+            async for together in self.arrivals.groups():
+                self._in_hand.update(batch.source for batch in together)
                 works = [work for batch in together if (work := await self._decoded(batch)) is not None]
                 if before is not None:
                     await before
-                if works:
-                    before = group.create_task(self._persist(works))
-                    await (before if is_small(together) else works[0].begun.wait())
+                before = group.create_task(self._persist(works, together))
+                if is_small(together):
+                    await before
 
     async def _decoded(self, batch: Batch) -> Work | None:
         if not self._steering.is_current(batch):
             return None
-        with self._busy(batch):
-            try:
-                return await self._processor.decode(batch)
-            except Exception as error:  # noqa: BLE001 - a defect of ours, as below
-                self._heal(batch, error)
-                return None
-
-    async def _persist(self, works: Sequence[Work]) -> None:
-        """Process batches; returns when each is in, or when its partition is going to be read again."""
         try:
-            with self._busy(works[0].batch):
-                for work in works if len(works) == 1 else await self._not_settled_together(works):
+            return await self._processor.decode(batch)
+        except Exception as error:  # noqa: BLE001 - a defect of ours, as below
+            self._heal(batch, error)
+            return None
+
+    async def _persist(self, works: Sequence[Work], batches: Sequence[Batch]) -> None:
+        """Process what of batches could be decoded; returns when each is in, or its partition is going to be read again."""
+        try:
+            if not await self._settled_together(works):
+                for work in works:
                     await self._try_until_settled(work)
         finally:
-            works[0].begun.set()
+            self._in_hand.subtract(batch.source for batch in batches)
 
-    async def _not_settled_together(self, works: Sequence[Work]) -> Sequence[Work]:
-        current = [work for work in works if self._steering.is_current(work.batch)]
+    async def _settled_together(self, works: Sequence[Work]) -> bool:
+        if len(works) <= 1 or not all(self._steering.is_current(work.batch) for work in works):
+            return False
         try:
-            return await self._processor.process_together(current) if current else []
+            return await self._processor.process_together(works)
         except Exception as error:  # noqa: BLE001 - whatever it is, the tries one by one meet it again, and treat it
-            log.debug("%d batches together: %s; one by one", len(current), error)
-            return current
-
-    @contextmanager
-    def _busy(self, batch: Batch) -> Iterator[None]:
-        self._under_way[batch.source.topic] += 1
-        try:
-            yield
-        finally:
-            self._under_way[batch.source.topic] -= 1
+            log.debug("%d batches together: %s; one by one", len(works), error)
+            return False
 
     async def _try_until_settled(self, work: Work) -> None:
         batch, pause = work.batch, _FIRST_PAUSE
@@ -130,7 +131,7 @@ class BatchHandler:
         self._steering.read_again(batch.source, "its batch failed")
 
 
-def declare_agents(app: faust.App, handler: BatchHandler, topics: Mapping[str, str]) -> None:
+def declare_agents(app: faust.App, arrivals: Arrivals, topics: Mapping[str, str]) -> None:
     """Declare one agent for each topic.
 
     They never yield, and acknowledge nothing to Kafka: the offsets are Redis's.
@@ -140,11 +141,12 @@ def declare_agents(app: faust.App, handler: BatchHandler, topics: Mapping[str, s
             app.topic(name, key_serializer="raw", value_serializer="raw", value_type=None, acks=False),
             name=f"salesfx.{topic}",
             concurrency=1,
-        )(_agent(handler))
+        )(_agent(arrivals))
 
 
-def _agent(handler: BatchHandler) -> Any:
+def _agent(arrivals: Arrivals) -> Any:
     async def agent(batches: AsyncIterable[Batch]) -> None:
-        await handler.handle(batches)
+        async for batch in batches:
+            arrivals.put(batch)
 
     return agent

@@ -75,7 +75,16 @@ def build_app(settings: Settings) -> faust.App:
     processor = Processor(tables, Rules(settings.definitions), letters, topics)
     handler = BatchHandler(processor, steering)
     watch = Watch(tables, steering, kafka_log, topics, settings.watchdog_seconds, handler)
-    declare_agents(app, handler, topics)
+    declare_agents(app, handler.arrivals, topics)
+
+    @app.task
+    async def process_arrivals() -> None:
+        try:
+            await handler.process_arrivals()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, nothing would be processed any more
+            end_process(error)
 
     @app.task
     async def look() -> None:

@@ -6,8 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 SMALL_BATCH = 200
-"""Records of a batch, or of some that go together, with which most of the time is waiting for Redis. Small ones have no turn
-to wait for either: as long as all are in time, quotes and their leads hardly meet."""
+"""Records of a batch, or of some that go together, with which most of the time is waiting for Redis."""
 
 
 class Partition(NamedTuple):
@@ -47,4 +46,13 @@ class Batch(msgspec.Struct, eq=False):
     epoch: int
     """Goes up when the partition is to be read again from elsewhere; a batch of an earlier one is dropped."""
     is_taken: bool = False
-    """Whether its agent has it in hand; until then its partition is not read on."""
+    """Whether it is in hand; until then what comes of its partition has to wait, but for a few records."""
+
+    def is_followed_by(self, other: "Batch") -> bool:
+        """Tell whether another begins where this one ends, and was read on from there."""
+        return (self.source, self.after, self.epoch) == (other.source, other.before, other.epoch)
+
+    def followed_by(self, other: "Batch") -> "Batch":
+        """Put both together."""
+        records = [*self.records, *other.records]
+        return Batch(self.source, self.before, other.after, records, self.epoch, is_taken=True)

@@ -5,7 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Collection, Mapping, Sequence
-from contextlib import nullcontext
+from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -24,14 +24,15 @@ from salesfx.tables.store import (
     DefinitionsChangedError,
     Elsewhere,
     OtherDefinitions,
+    Range,
 )
-from streams.batch import SMALL_BATCH, Batch
+from streams.batch import Batch, Record
 from streams.dead_letters import DeadLetter
 
 _SLICE = 250
 """Records that are decoded in one go, in about a millisecond."""
 
-_timestamp = attrgetter("timestamp")
+_timestamp, _topic = attrgetter("timestamp"), attrgetter("topic")
 _Answered = TypeVar("_Answered")
 
 log = logging.getLogger("salesfx.worker")
@@ -45,18 +46,22 @@ class LetterBox(Protocol):
 
 
 class Work(NamedTuple):
-    """A batch, or a part of one, decoded."""
+    """What is decoded and committed in one go: a batch, a part of one, or small ones of several partitions."""
 
-    batch: Batch
-    before: int
-    after: int
+    batches: Sequence[Batch]
+    ranges: Sequence[Range]
+    """What of each."""
     events: list[Event]
     letters: list[DeadLetter]
     """Records that could not be decoded."""
     seconds: float
     """How long the decoding took."""
-    begun: asyncio.Event
-    """Set when it has its turn: from then on the one after it is best decoded."""
+
+    @property
+    def batch(self) -> Batch:
+        """The only one."""
+        [batch] = self.batches
+        return batch
 
 
 class Processor:
@@ -78,10 +83,8 @@ class Processor:
         self._topics = topics
         self._seconds_of: dict[str, float] = dict.fromkeys(topics.values(), 0.0)
         """Processing time that no commit has reported yet, by topic."""
-        self._turn = asyncio.Lock()
-        """One large batch at a time reads and commits: quotes and their leads would only make conflicts for each other."""
         self._gap = asyncio.Event()
-        """Whether that batch waits for a server, or there is none."""
+        """Whether the batch that is being merged waits for a server, or there is none."""
         self._gap.set()
 
     async def process(self, work: Work) -> Elsewhere | None:
@@ -95,44 +98,37 @@ class Processor:
             DefinitionsChangedError: The tables are being made under other definitions.
 
         """
-        topic = self._topics[work.batch.source.topic]
-        async with self._turn if len(work.events) > SMALL_BATCH else nullcontext():
-            work.begun.set()
-            started = time.perf_counter() - work.seconds
-            self._gap.clear()
-            try:
-                return await self._settle(work, topic)
-            finally:
-                self._gap.set()
-                self._seconds_of[topic] += time.perf_counter() - started
+        started = time.perf_counter()
+        self._gap.clear()
+        try:
+            return await self._settle(work)
+        finally:
+            self._gap.set()
+            self._note_seconds(work, time.perf_counter() - started)
 
-    async def process_together(self, works: Sequence[Work]) -> list[Work]:
-        """Take small batches of one topic to the tables, each by a commit of its own, with the round trips of one.
+    async def process_together(self, works: Sequence[Work]) -> bool:
+        """Take small batches, each of another partition, to the tables by one commit.
 
         Returns:
-            Those that are not in, for whatever reason: to be processed each by itself, which tells.
+            Whether they are in. If not, for whatever reason, each is to be processed by itself, which tells.
 
         """
-        topic = self._topics[works[0].batch.source.topic]
-        started = time.perf_counter() - sum(work.seconds for work in works)
-        for work in works:
-            work.begun.set()
-        records = _ReadRecords(self._tables)
+        work, records = _joined(works), _ReadRecords(self._tables)
+        started = time.perf_counter()
         try:
-            folded = await self._folded(works, records)
+            while True:
+                outcome, letters = await self._folded(work, records)
+                if letters:
+                    return False
+                answer = await self._tables.commit(self._commit(work, records, outcome, letters))
+                if not isinstance(answer, Conflict):
+                    break
+                records.forget(answer.refs)
         except (AccountFullError, TornReadError):
-            return list(works)
-        plain = [(work, each) for work, each in zip(works, folded, strict=True) if not each.letters]
-        commits = []
-        for work, each in plain:
-            commits.append(self._commit(work, topic, records.only(each.refs), each.outcome, []))
-            self._seconds_of[topic] = 0.0
-        answers = await self._tables.commit_each(commits) if commits else []
-        self._seconds_of[topic] += time.perf_counter() - started
-        settled = {
-            work.begun for (work, _), answer in zip(plain, answers, strict=True) if isinstance(answer, Committed)
-        }
-        return [work for work in works if work.begun not in settled]
+            return False
+        finally:
+            self._note_seconds(work, time.perf_counter() - started)
+        return isinstance(answer, Committed)
 
     async def _waiting(self, answer: Awaitable[_Answered]) -> _Answered:
         """Wait for a server's answer, and let others be decoded meanwhile; reading is too short a wait for that."""
@@ -158,17 +154,25 @@ class Processor:
                     letters.append(DeadLetter(record, refused))
             seconds += time.perf_counter() - started
             await asyncio.sleep(0)
-        return Work(batch, batch.before, batch.after, events, letters, seconds, asyncio.Event())
+        covered = Range(topic, partition, batch.before, batch.after)
+        return Work((batch,), (covered,), events, letters, seconds)
 
-    async def _settle(self, work: Work, topic: str) -> Elsewhere | None:
+    def _note_seconds(self, work: Work, seconds: float) -> None:
+        """Note how long a batch took; several share it by their records."""
+        records = sum(len(batch.records) for batch in work.batches)
+        for batch, covered in zip(work.batches, work.ranges, strict=True):
+            share = len(batch.records) / records if records else 1 / len(work.batches)
+            self._seconds_of[covered.topic] += (work.seconds + seconds) * share
+
+    async def _settle(self, work: Work) -> Elsewhere | None:
         records = _ReadRecords(self._tables)
         sent: set[bytes] = set()
         while True:
             try:
-                [(outcome, letters, _)] = await self._folded([work], records)
+                outcome, letters = await self._folded(work, records)
             except AccountFullError as full:
                 if len(work.events) > 1:
-                    return await self._settle_halves(work, topic)
+                    return await self._settle_halves(work)
                 outcome, letters = _NOTHING, [*work.letters, _without_place(work, full)]
             except TornReadError:
                 if not await records.forget_changed():
@@ -180,65 +184,61 @@ class Processor:
             if unsent:
                 await self._waiting(self._letter_box.send(unsent))
                 sent.update(letter.origin for letter in unsent)
-            commit = self._commit(work, topic, records, outcome, letters)
+            commit = self._commit(work, records, outcome, letters)
             answer = await self._waiting(self._tables.commit(commit))
             if not isinstance(answer, Conflict):
-                self._seconds_of[topic] = 0.0
                 return self._verdict(answer, work)
             log.debug("%s: %d records were changed meanwhile; merging again", work.batch.source, len(answer.refs))
             records.forget(answer.refs)
 
-    async def _folded(self, works: Sequence[Work], records: "_ReadRecords") -> list["_Folded"]:
-        """Merge batches, each by itself, reading what is missing in `records`."""
-        folds = [Fold(work.events, self._rules) for work in works]
-        refs = [fold.first_reads() for fold in folds]
-        await records.read(set().union(*refs))
-        for known, fold in zip(refs, folds, strict=True):
-            known.update(fold.homes_left(records.contents))
-        await records.read(set().union(*refs))
-        for fold in folds:
-            fold.merge(records.contents)
-        for known, fold in zip(refs, folds, strict=True):
-            known.update(fold.accounts())
-        await records.read(set().union(*refs))
-        return [
-            _Folded(outcome, work.letters + _rejected(work, outcome), known)
-            for work, known, fold in zip(works, refs, folds, strict=True)
-            for outcome in [fold.settle(records.contents)]
-        ]
+    async def _folded(self, work: Work, records: "_ReadRecords") -> tuple[Outcome, list[DeadLetter]]:
+        """Merge events, reading what is missing in `records`."""
+        fold = Fold(work.events, self._rules)
+        await records.read(fold.first_reads())
+        await records.read(fold.homes_left(records.contents))
+        fold.merge(records.contents)
+        await records.read(fold.accounts())
+        outcome = fold.settle(records.contents)
+        return outcome, work.letters + _rejected(work, outcome)
 
-    async def _settle_halves(self, work: Work, topic: str) -> Elsewhere | None:
+    async def _settle_halves(self, work: Work) -> Elsewhere | None:
         """Find the events that an account has no place for, by halving; all others are merged."""
+        [covered] = work.ranges
         events, half = work.events, len(work.events) // 2
         middle = events[half].standing.offset
+        first, second = covered._replace(after=middle), covered._replace(before=middle)
         for part in (
-            work._replace(after=middle, events=events[:half], letters=_between(work.letters, 0, middle)),
-            work._replace(before=middle, events=events[half:], letters=_between(work.letters, middle, work.after)),
+            work._replace(ranges=(first,), events=events[:half], letters=_within(first, work.letters)),
+            work._replace(ranges=(second,), events=events[half:], letters=_within(second, work.letters)),
         ):
-            elsewhere = await self._settle(part, topic)
+            elsewhere = await self._settle(part)
             if elsewhere is not None:
                 return elsewhere
         return None
 
-    def _commit(
-        self, work: Work, topic: str, records: "_ReadRecords", outcome: Outcome, letters: list[DeadLetter]
-    ) -> Commit:
-        partition = work.batch.source.partition
-        field = partition_field(topic, partition)
-        counters = Counter({f"rejected|{topic}|{letter.refused.reason}": 0 for letter in letters})
-        counters.update(f"rejected|{topic}|{letter.refused.reason}" for letter in letters)
-        counters[f"processed|{topic}"] = len(work.events) + len(work.letters) - len(letters)
-        counters[f"batches|{topic}"] = 1
-        counters[f"batch_microseconds|{topic}"] = int(self._seconds_of[topic] * 1_000_000)
-        marks = {f"last_commit|{field}": f"{time.time():.3f}"}
-        newest = max(map(_timestamp, work.batch.records), default=None)
-        if newest is not None:
-            marks[f"last_event|{field}"] = f"{newest / 1000:.3f}"
+    def _commit(self, work: Work, records: "_ReadRecords", outcome: Outcome, letters: list[DeadLetter]) -> Commit:
+        counters = Counter({f"processed|{covered.topic}": 0 for covered in work.ranges})
+        for topic, number in Counter(map(_topic, work.events)).items():
+            counters[f"processed|{topic}"] += number
+        for letter in work.letters:
+            counters[f"processed|{self._topics[letter.record.topic]}"] += 1
+        marks = {}
+        for letter in letters:
+            topic = self._topics[letter.record.topic]
+            counters[f"processed|{topic}"] -= 1
+            counters[f"rejected|{topic}|{letter.refused.reason}"] += 1
+        for batch, covered in zip(work.batches, work.ranges, strict=True):
+            topic, field = covered.topic, partition_field(covered.topic, covered.partition)
+            counters[f"batches|{topic}"] += 1
+            # What this one takes is told by the next.
+            counters[f"batch_microseconds|{topic}"] += int(self._seconds_of[topic] * 1_000_000)
+            self._seconds_of[topic] = 0.0
+            marks[f"last_commit|{field}"] = f"{time.time():.3f}"
+            newest = max(map(_timestamp, batch.records), default=None)
+            if newest is not None:
+                marks[f"last_event|{field}"] = f"{newest / 1000:.3f}"
         return Commit(
-            topic,
-            partition,
-            work.before,
-            work.after,
+            work.ranges,
             seen=records.versions,
             writes=outcome.writes,
             cells=outcome.cells,
@@ -253,7 +253,7 @@ class Processor:
                 return None
             case Elsewhere(stored):
                 # An earlier try got through when the stored offset is already the one after.
-                return None if stored == work.after else answer
+                return None if stored == work.ranges[0].after else answer
             case OtherDefinitions(fingerprint):
                 raise DefinitionsChangedError(
                     f"the tables are being made under other definitions (fingerprint {fingerprint}) than this worker's. "
@@ -262,18 +262,28 @@ class Processor:
         raise AssertionError(answer)
 
 
-class _Folded(NamedTuple):
-    """What a batch comes to."""
-
-    outcome: Outcome
-    letters: list[DeadLetter]
-    refs: set[str]
-    """The records that it rests on."""
+def _joined(works: Sequence[Work]) -> Work:
+    return Work(
+        batches=[work.batch for work in works],
+        ranges=[covered for work in works for covered in work.ranges],
+        events=list(chain.from_iterable(work.events for work in works)),
+        letters=list(chain.from_iterable(work.letters for work in works)),
+        seconds=sum(work.seconds for work in works),
+    )
 
 
 def _rejected(work: Work, outcome: Outcome) -> list[DeadLetter]:
-    by_offset = {record.offset: record for record in work.batch.records} if outcome.rejections else {}
-    return [DeadLetter(by_offset[event.standing.offset], why) for event, why in outcome.rejections]
+    return [DeadLetter(_record_of(event, work), why) for event, why in outcome.rejections]
+
+
+def _record_of(event: Event, work: Work) -> Record:
+    place = (event.topic, *event.standing.origin)
+    return next(
+        record
+        for batch, covered in zip(work.batches, work.ranges, strict=True)
+        for record in batch.records
+        if (covered.topic, record.partition, record.offset) == place
+    )
 
 
 class _ReadRecords:
@@ -305,13 +315,6 @@ class _ReadRecords:
         for ref in refs:
             del self.contents[ref], self.versions[ref]
 
-    def only(self, refs: Collection[str]) -> "_ReadRecords":
-        """Give some of them."""
-        some = _ReadRecords(self._tables)
-        some.contents = {ref: self.contents[ref] for ref in refs}
-        some.versions = {ref: self.versions[ref] for ref in refs}
-        return some
-
 
 _NOTHING = Outcome({}, {}, [])
 
@@ -319,8 +322,7 @@ _NOTHING = Outcome({}, {}, [])
 def _without_place(work: Work, full: AccountFullError) -> DeadLetter:
     """Refuse the only event of a batch's part."""
     refused = Refused(Reason.TOO_MANY_ENTITIES, f"{full} has {MAX_ENTITIES} deals and quotes; no further one is merged")
-    offset = work.events[0].standing.offset
-    return DeadLetter(next(record for record in work.batch.records if record.offset == offset), refused)
+    return DeadLetter(_record_of(work.events[0], work), refused)
 
 
 def _are_about_bounds(letters: Collection[DeadLetter]) -> bool:
@@ -328,5 +330,5 @@ def _are_about_bounds(letters: Collection[DeadLetter]) -> bool:
     return any(letter.refused.reason is Reason.TOO_MANY_ENTITIES for letter in letters)
 
 
-def _between(letters: list[DeadLetter], start: int, end: int) -> list[DeadLetter]:
-    return [letter for letter in letters if start <= letter.record.offset < end]
+def _within(covered: Range, letters: list[DeadLetter]) -> list[DeadLetter]:
+    return [letter for letter in letters if covered.before <= letter.record.offset < covered.after]

@@ -1,13 +1,15 @@
 """What touches the insides of Faust, and (with `salesfx.lenient_records`) of aiokafka; a contract test covers what it relies on.
 
 Faust hands every record to the streams as a message with tasks of its own, which is what makes it slow. This driver hands
-over one message for each partition's fetch: its value is a `Batch`. It reads committed records only, takes positions in
-the consumer's own thread, and carries out every seek in the fetch loop, where nothing can overwrite it.
+over one message for what has come of a partition: its value is a `Batch`. It reads committed records only, takes positions
+in the consumer's own thread, and carries out every seek in the fetch loop, where nothing can overwrite it.
 """
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 import faust
@@ -26,8 +28,9 @@ from faust.types.tuples import Message
 
 from salesfx.errors import NeedsAttentionError, SalesfxError
 from salesfx.lenient_records import is_about_a_header_name, read_leniently
-from streams.batch import Batch, Partition, Record
+from streams.batch import SMALL_BATCH, Batch, Partition, Record
 from streams.ending import WorkerError, end_process
+from streams.prefetched import Piece, Prefetched
 
 log = logging.getLogger("salesfx.worker")
 
@@ -38,9 +41,11 @@ _PAUSE_SECONDS = 0.05
 LOG_RANGE_SECONDS = 8.0
 """Longest time for asking where the log begins and ends. aiokafka would try for its whole request timeout of 90 s, and
 occupy one of the two workers of its thread meanwhile, through which every fetch and every seek goes."""
-FETCH_MAX_WAIT_MS = 20
-"""How long the broker may hold a fetch that finds nothing. Meanwhile aiokafka asks it for no other partition, so that those
-that are behind wait for those that are at their end; an idle worker asks fifty times a second."""
+FETCH_MIN_BYTES = 100_000
+FETCH_MAX_WAIT_MS = 10
+"""The broker answers a fetch when it has so much, or after so long. What comes meanwhile comes together: one fetch for each event,
+and one commit, would take several times the processor, and so be later. It also holds a fetch that finds nothing, and
+aiokafka asks it for no other partition meanwhile, so that a long wait would let those that are behind wait for the others."""
 PREFETCH_BACKOFF_SECONDS = 0.005
 """How long aiokafka waits for fetched records to be taken before it asks for the other partitions without theirs."""
 _OTHERS_SECONDS = 0.02
@@ -50,7 +55,8 @@ _FULL_SECONDS = 0.005
 _FORGOTTEN_SECONDS = 5.0
 """After that a batch is not waited for: it may have been dropped on its way, as in a rebalance."""
 MOST_WAITING = 64_000
-"""Records that may wait for agents, of all partitions together: what a worker holds in memory has a bound."""
+"""Records that may wait for agents, of all partitions together, and as many to be handed over: what a worker holds in memory
+has a bound."""
 
 Offsets = dict[Partition, int]
 LogRange = Callable[[Collection[Partition]], Awaitable[tuple[Offsets, Offsets]]]
@@ -78,34 +84,80 @@ class LeanPartitionRecords(fetcher.PartitionRecords):
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
-    """aiokafka's consumer, in its thread."""
+    """aiokafka's consumer, in its thread.
+
+    What it fetches is taken from it at once: it asks a broker for those partitions only of which it holds nothing.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._prefetched = Prefetched(self.app.conf.broker_max_poll_records, MOST_WAITING)
+        self._assignment: Any = None
+        """To which that belongs."""
+        self._news = asyncio.Event()
+        """Something has been prefetched; like the next one it belongs to the thread."""
+        self._stirred = asyncio.Event()
+        """aiokafka has fetched something, or there is room for what it holds."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         fetcher.PartitionRecords = LeanPartitionRecords  # the fetcher makes them by this name
         # Faust asks for read_committed only in its exactly-once mode; aborted events must never count.
         consumer._isolation_level = "read_committed"
-        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._fetch_min_bytes, consumer._fetch_max_wait_ms = FETCH_MIN_BYTES, FETCH_MAX_WAIT_MS
         return consumer
 
     async def on_start(self) -> None:
-        """Start the consumer, and have it fetch some partitions while records of others wait to be taken."""
+        """Start the consumer, have it fetch some partitions while records of others wait to be taken, and take them."""
         await super().on_start()
-        self._ensure_consumer()._fetcher._prefetch_backoff = PREFETCH_BACKOFF_SECONDS
+        consumer = self._ensure_consumer()
+        consumer._fetcher._prefetch_backoff = PREFETCH_BACKOFF_SECONDS
+        self.add_future(self._prefetch(consumer))
 
-    async def _fetch_batches(
-        self, consumer: Any, partitions: Collection[TP], timeout: float, max_records: int
-    ) -> dict[TP, tuple[int, int, list[Any]]]:
-        """Fetch, with each partition's position before and after."""
+    async def _prefetch(self, consumer: Any) -> None:
+        try:
+            while not self.should_stop:
+                self._stirred.clear()
+                waiter = consumer._fetcher._create_fetch_waiter()
+                waiter.add_done_callback(self._stir)
+                await self._take_fetched(consumer)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_PAUSE_SECONDS):
+                        await self._stirred.wait()
+                waiter.cancel()
+        except (ConsumerStoppedError, asyncio.CancelledError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing would be read any more
+            end_process(error)
+
+    def _stir(self, fetched: "asyncio.Future[None]") -> None:
+        if not fetched.cancelled():
+            self._stirred.set()
+
+    async def _take_fetched(self, consumer: Any) -> None:
+        """Take from aiokafka what it holds, as far as there is room."""
+        assignment = _active_assignment(consumer)
+        if assignment is None:
+            return
+        if assignment is not self._assignment:
+            self._prefetched.clear()
+            self._assignment = assignment
+        partitions = {TP(*tp) for tp in assignment.tps}
+        lacking = self._prefetched.lacking(partitions)
+        while lacking and (pieces := await self._drained(consumer, lacking, consumer._max_poll_records)):
+            for tp, piece in pieces.items():
+                self._prefetched.add(tp, piece)
+            self._news.set()
+            lacking = self._prefetched.lacking(partitions)
+
+    async def _drained(self, consumer: Any, partitions: Collection[TP], max_records: int) -> dict[TP, Piece]:
+        """Give what aiokafka holds, with each partition's position before and after; positions cannot move meanwhile."""
         assignment = consumer._subscription.subscription.assignment
-        if assignment is None or not assignment.active:
-            return {}
         before = _positions(assignment, partitions)
         if not before:  # aiokafka would take none for all
-            await asyncio.sleep(_PAUSE_SECONDS)
             return {}
         try:
-            records = await self._fetch_records(consumer, set(before), timeout=timeout, max_records=max_records)
+            records = await self._fetch_records(consumer, set(before), timeout=0, max_records=max_records)
         except OffsetOutOfRangeError as error:
             end_process(_out_of_range(error))
         except (ConsumerStoppedError, asyncio.CancelledError):
@@ -120,27 +172,50 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             return {}
         after = _positions(assignment, before)
         return {
-            partition: (start, after[partition], records.get(partition, []))
+            partition: Piece(start, after[partition], records.get(partition, []))
             for partition, start in before.items()
             if after.get(partition, start) != start
         }
 
-    async def fetch_batches(self, partitions: Collection[TP], timeout: float) -> dict[TP, tuple[int, int, list[Any]]]:
-        """Fetch in the consumer's thread, so that positions and records belong together."""
-        consumer = self._ensure_consumer()
-        result: dict[TP, tuple[int, int, list[Any]]] = await self.call_thread(
-            self._fetch_batches, consumer, partitions, timeout, consumer._max_poll_records
-        )
+    async def fetch_batches(self, partitions: Collection[TP], timeout: float) -> dict[TP, Piece]:
+        """Give what has come of some partitions; where there is nothing, wait for it."""
+
+        async def take() -> dict[TP, Piece]:
+            self._news.clear()
+            pieces = self._take_prefetched(partitions)
+            if not pieces:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(timeout):
+                        await self._news.wait()
+                pieces = self._take_prefetched(partitions)
+            return pieces
+
+        result: dict[TP, Piece] = await self.call_thread(take)
         return result
 
+    def _take_prefetched(self, partitions: Collection[TP]) -> dict[TP, Piece]:
+        held = self._assignment is not None and self._assignment.active
+        pieces = self._prefetched.take(partitions) if held else {}
+        if pieces:
+            self._stirred.set()
+        return pieces
+
+    async def _seek_wait(self, consumer: Any, partitions: Mapping[TP, int]) -> None:
+        self._prefetched.drop(partitions)
+        await super()._seek_wait(consumer, partitions)
+
     async def positions(self) -> dict[TP, int]:
-        """Tell the position of every assigned partition that has one."""
+        """Tell up to where every assigned partition that has a position was handed over."""
 
         async def read() -> dict[TP, int]:
-            assignment = self._ensure_consumer()._subscription.subscription.assignment
-            if assignment is None or not assignment.active:
+            assignment = _active_assignment(self._ensure_consumer())
+            if assignment is None:
                 return {}
-            return _positions(assignment, {TP(*tp) for tp in assignment.tps})
+            positions = _positions(assignment, {TP(*tp) for tp in assignment.tps})
+            if assignment is not self._assignment:
+                return positions
+            begun = {tp: self._prefetched.position(tp) for tp in positions}
+            return positions | {tp: at for tp, at in begun.items() if at is not None}
 
         result: dict[TP, int] = await self.call_thread(read)
         return result
@@ -182,8 +257,8 @@ class BatchConsumer(driver.Consumer):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._handed_over: dict[TP, tuple[Batch, float]] = {}
-        """The latest batch of each partition, and when it was given to its agent."""
+        self._handed_over: list[tuple[TP, Batch, float]] = []
+        """Batches that may not be in hand yet, and when they were given to their agents."""
 
     @property
     def steering(self) -> Steering:
@@ -240,20 +315,23 @@ class BatchConsumer(driver.Consumer):
         wait = timeout if len(readable) == len(active) else _OTHERS_SECONDS
         fetched = await self._thread.fetch_batches(readable, min(timeout, wait))
         batches = {
-            tp: Batch(Partition(*tp), before, after, records, epochs[tp])
-            for tp, (before, after, records) in fetched.items()
+            tp: Batch(Partition(*tp), piece.before, piece.after, piece.records, epochs[tp])
+            for tp, piece in fetched.items()
         }
         now = asyncio.get_running_loop().time()
-        self._handed_over.update({tp: (batch, now) for tp, batch in batches.items()})
+        self._handed_over.extend((tp, batch, now) for tp, batch in batches.items())
         return {tp: [batch] for tp, batch in batches.items()}
 
     def _readable(self, partitions: Collection[TP]) -> list[TP]:
-        """Name the partitions of which no batch waits: what comes meanwhile makes the next one larger, not one more."""
+        """Name the partitions of which few records wait: what else comes makes a larger batch, instead of one more."""
         recent = asyncio.get_running_loop().time() - _FORGOTTEN_SECONDS
-        waiting = {tp: batch for tp, (batch, at) in self._handed_over.items() if not batch.is_taken and at > recent}
-        if sum(len(batch.records) for batch in waiting.values()) >= MOST_WAITING:
+        self._handed_over = [each for each in self._handed_over if not each[1].is_taken and each[2] > recent]
+        waiting: Counter[TP] = Counter()
+        for tp, batch, _ in self._handed_over:
+            waiting[tp] += len(batch.records)
+        if waiting.total() >= MOST_WAITING:
             return []
-        return [tp for tp in partitions if tp not in waiting]
+        return [tp for tp in partitions if waiting[tp] <= SMALL_BATCH]
 
     async def _carry_out_seeks(self) -> None:
         assigned = {Partition(*tp): tp for tp in self.assignment()}
@@ -295,6 +373,12 @@ class BatchTransport(driver.Transport):
     def __init__(self, *arguments: Any, steering: Steering, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.steering = steering
+
+
+def _active_assignment(consumer: Any) -> Any:
+    subscription = consumer._subscription.subscription
+    assignment = None if subscription is None else subscription.assignment
+    return assignment if assignment is not None and assignment.active else None
 
 
 def _positions(assignment: Any, partitions: Collection[TP]) -> dict[TP, int]:

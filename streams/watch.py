@@ -43,7 +43,7 @@ class Agents(Protocol):
     trouble: str | None
 
     def is_busy(self, partition: Partition) -> bool:
-        """Tell whether a batch of its topic is being worked on."""
+        """Tell whether a batch of the partition has arrived that is not settled."""
 
 
 class Watch:

@@ -1,9 +1,8 @@
 """Batches on their way, for tests."""
 
-from collections.abc import AsyncIterator
-
 from salesfx.tables.store import Elsewhere
 from streams.agents import BatchHandler
+from streams.arrivals import Arrivals
 from streams.batch import Batch
 from streams.processor import Processor
 
@@ -14,13 +13,9 @@ async def process(processor: Processor, batch: Batch) -> Elsewhere | None:
 
 
 async def handle(handler: BatchHandler, *batches: Batch) -> None:
-    """Hand over batches like a stream that ends."""
-
-    async def stream() -> AsyncIterator[Batch]:
-        for batch in batches:
-            yield batch
-
-    try:
-        await handler.handle(stream())
-    except BaseExceptionGroup as group:
-        raise group.exceptions[0] from None
+    """Let batches arrive all at once, and process them."""
+    handler.arrivals = Arrivals()
+    for batch in batches:
+        handler.arrivals.put(batch)
+    handler.arrivals.end()
+    await handler.process_arrivals()

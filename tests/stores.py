@@ -8,7 +8,7 @@ from salesfx.definitions import Definitions
 from salesfx.kpi import Cells
 from salesfx.tables import RedisTables, Snapshot, Tables, connect
 from salesfx.tables.layout import DAYS, HOURS, MONTH, VERSION_BYTES, Layout, to_cells
-from salesfx.tables.store import Answer, Commit
+from salesfx.tables.store import Answer, Commit, Range
 
 TOPIC = "lead_created"
 DEFINITIONS = Definitions()
@@ -71,7 +71,7 @@ class OpenRedisStore:
 
 def batch(before: int, after: int, partition: int = 0, **parts: Any) -> Commit:
     """Make a commit."""
-    return Commit(TOPIC, partition, before, after, **parts)
+    return Commit([Range(TOPIC, partition, before, after)], **parts)
 
 
 async def versions(tables: Tables, *refs: str) -> dict[str, bytes]:

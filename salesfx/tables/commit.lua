@@ -1,4 +1,4 @@
--- Applies one batch of one partition to the tables, whole or not at all.
+-- Applies batches of as many partitions to the tables, whole or not at all.
 --
 -- Redis does not roll back a script that fails half-way, so everything is checked before anything is written. Lua numbers
 -- are doubles, and break integers from 2^53 on. So offsets and increments come as strings, and a cell is added up here
@@ -8,9 +8,7 @@
 -- ARGV[1]  MessagePack of
 --          prefix       of all keys of the generation
 --          fingerprint  that the tables must have
---          partition    field of the partition in the offsets
---          before       the offset that must be stored
---          after        the offset to store
+--          ranges       of each partition its field in the offsets, the offset that must be stored, and the one to store
 --          refs         every record that was read, those to be written first
 --          lengths      of the new contents of the records to be written, in bytes; 0 removes one
 --          tables       name -> the fields, and their increments in the same order
@@ -19,8 +17,7 @@
 -- ARGV[2]  the versions seen, 8 bytes for each ref; zeros where there was no record
 -- ARGV[3]  the new contents, one after the other, each with its version in front
 --
--- Returns {'OK', stored} | {'CONFLICT', stored, index of the ref, ...} | {'SEEK', stored or ''} |
---         {'DEFINITIONS', fingerprint}.
+-- Returns {'OK'} | {'CONFLICT', index of the ref, ...} | {'SEEK', stored or ''} | {'DEFINITIONS', fingerprint}.
 
 local VERSION, NONE, CHUNK = 8, string.rep('\0', 8), 4000  -- unpack() fails at 8,000
 local EXACT = 2 ^ 53
@@ -48,18 +45,20 @@ if refusal then
 end
 
 local fingerprint = redis.call('HGET', meta, 'fingerprint')
-local stored = redis.call('HGET', offsets, batch.partition)
-if not fingerprint or not stored then
+if not fingerprint then
     return {'SEEK', ''}
 end
 if fingerprint ~= batch.fingerprint then
     return {'DEFINITIONS', fingerprint}
 end
-if stored ~= batch.before then
-    return {'SEEK', stored}
+for _, range in ipairs(batch.ranges) do
+    local stored = redis.call('HGET', offsets, range[1])
+    if stored ~= range[2] then
+        return {'SEEK', stored or ''}
+    end
 end
 
-local keys, conflicts, tokens, images = {}, {'CONFLICT', stored}, redis.call('HKEYS', journals), {}
+local keys, conflicts, tokens, images = {}, {'CONFLICT'}, redis.call('HKEYS', journals), {}
 for index, ref in ipairs(batch.refs) do
     keys[index] = batch.prefix .. ref
 end
@@ -84,7 +83,7 @@ for from = 1, #keys, CHUNK do
         end
     end
 end
-if #conflicts > 2 then
+if #conflicts > 1 then
     return conflicts
 end
 
@@ -195,5 +194,10 @@ end
 for field, value in pairs(batch.marks) do
     redis.call('HSET', marks, field, value)
 end
-redis.call('HSET', offsets, batch.partition, batch.after)
-return {'OK', batch.after}
+local reached = {}
+for _, range in ipairs(batch.ranges) do
+    reached[#reached + 1] = range[1]
+    reached[#reached + 1] = range[3]
+end
+in_chunks('HSET', offsets, reached)
+return {'OK'}

@@ -1,7 +1,7 @@
 """The tables in memory: the twin of the Redis ones, for tests and for trying things without a server."""
 
 import os
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 
 from salesfx.definitions import Definitions
@@ -46,26 +46,22 @@ class MemoryTables:
         return {ref: self.data.records.get(ref) for ref in refs}
 
     async def commit(self, commit: Commit) -> Answer:
-        """Apply a batch, once."""
-        data, field = self.data, partition_field(commit.topic, commit.partition)
-        stored = data.offsets.get(field)
-        if data.fingerprint is None or stored is None:
+        """Apply a commit, once."""
+        data = self.data
+        if data.fingerprint is None:
             return Elsewhere(None)
         if data.fingerprint != self._fingerprint:
             return OtherDefinitions(data.fingerprint)
-        if stored != commit.before:
-            return Elsewhere(stored)
+        for topic, partition, before, _ in commit.ranges:
+            stored = data.offsets.get(partition_field(topic, partition))
+            if stored != before:
+                return Elsewhere(stored)
         refs = [*commit.writes, *(ref for ref in commit.seen if ref not in commit.writes)]
         conflicts = [ref for ref in refs if (data.records.get(ref) or b"")[:VERSION_BYTES] != commit.seen[ref]]
         if conflicts:
             return Conflict(conflicts)
         self._apply(commit)
-        data.offsets[field] = commit.after
         return Committed()
-
-    async def commit_each(self, commits: Sequence[Commit]) -> list[Answer]:
-        """Apply several batches, each by itself."""
-        return [await self.commit(commit) for commit in commits]
 
     def _apply(self, commit: Commit) -> None:
         data, version = self.data, os.urandom(VERSION_BYTES)
@@ -81,6 +77,8 @@ class MemoryTables:
         for field, number in commit.counters.items():
             data.counters[field] = data.counters.get(field, 0) + number
         data.marks.update(commit.marks)
+        for topic, partition, _, after in commit.ranges:
+            data.offsets[partition_field(topic, partition)] = after
 
     async def offsets(self) -> dict[str, int]:
         """Read the stored offsets."""

@@ -1,14 +1,14 @@
 """The tables in a real Redis or Valkey."""
 
 import os
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
 
 import msgspec
 import redis.asyncio
-from redis.exceptions import NoScriptError, WatchError
+from redis.exceptions import WatchError
 
 from salesfx.definitions import Definitions
 from salesfx.settings import Settings, SettingsError
@@ -93,25 +93,9 @@ class RedisTables:
         return found
 
     async def commit(self, commit: Commit) -> Answer:
-        """Apply a batch, once."""
+        """Apply a commit, once."""
         refs, arguments = self._packed(commit)
         return self._answer(await self._script(keys=[self._layout.meta], args=arguments), refs)
-
-    async def commit_each(self, commits: Sequence[Commit]) -> list[Answer]:
-        """Apply several batches, each by itself."""
-        packed = [self._packed(commit) for commit in commits]
-        pipe = self._redis.pipeline(transaction=False)
-        for _, arguments in packed:
-            pipe.evalsha(self._script.sha, 1, self._layout.meta, *arguments)
-        answers: list[Answer] = []
-        for commit, (refs, _), answer in zip(commits, packed, await pipe.execute(raise_on_error=False), strict=True):
-            if isinstance(answer, NoScriptError):
-                answers.append(await self.commit(commit))  # which loads it
-            elif isinstance(answer, Exception):
-                raise answer
-            else:
-                answers.append(self._answer(answer, refs))
-        return answers
 
     def _packed(self, commit: Commit) -> tuple[list[str], list[bytes]]:
         """Give the records that a commit is about, and the script's arguments."""
@@ -122,9 +106,10 @@ class RedisTables:
         batch = {
             "prefix": self._layout.prefix,
             "fingerprint": self._fingerprint,
-            "partition": partition_field(commit.topic, commit.partition),
-            "before": str(commit.before),
-            "after": str(commit.after),
+            "ranges": [
+                (partition_field(topic, partition), str(before), str(after))
+                for topic, partition, before, after in commit.ranges
+            ],
             "refs": refs,
             "lengths": [len(content) for content in contents],
             "tables": {name: (list(t), list(map(str, t.values()))) for name, t in by_table(commit.cells).items()},
@@ -136,9 +121,9 @@ class RedisTables:
     @staticmethod
     def _answer(answer: list[Any], refs: list[str]) -> Answer:
         match answer:
-            case [b"OK", _]:
+            case [b"OK"]:
                 return Committed()
-            case [b"CONFLICT", _, *places]:
+            case [b"CONFLICT", *places]:
                 return Conflict([refs[place - 1] for place in places])
             case [b"SEEK", stored]:
                 return Elsewhere(int(stored) if stored else None)

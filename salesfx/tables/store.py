@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from salesfx.definitions import Definitions
 from salesfx.errors import NeedsAttentionError, SalesfxError
@@ -39,9 +39,8 @@ class ViewLostError(SalesfxError):
     """The tables were emptied, restored or replaced while a view of them was open; open another."""
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """One batch of one partition, to be applied whole or not at all."""
+class Range(NamedTuple):
+    """What a batch covers of its partition."""
 
     topic: str
     partition: int
@@ -49,6 +48,17 @@ class Commit:
     """The consumer's position before the batch."""
     after: int
     """The consumer's position after it, which becomes the stored offset."""
+
+    def __str__(self) -> str:
+        return f"{self.topic}:{self.partition} {self.before}-{self.after}"
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Batches of as many partitions, most often one, to be applied whole or not at all."""
+
+    ranges: Sequence[Range]
+    """What they cover; of a partition one at most."""
     seen: Mapping[str, bytes] = field(default_factory=dict)
     """Version of every record that was read, by reference; empty where there was none."""
     writes: Mapping[str, bytes | None] = field(default_factory=dict)
@@ -62,7 +72,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The batch is in."""
+    """All of it is in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """The stored offset is not the batch's beginning; None where none is stored."""
+    """Of the first range that does not begin where its partition is: the stored offset; None where none is stored."""
 
     stored: int | None
 
@@ -147,10 +157,7 @@ class Tables(Protocol):
         """Read records with their versions."""
 
     async def commit(self, commit: Commit) -> Answer:
-        """Apply a batch, once."""
-
-    async def commit_each(self, commits: Sequence[Commit]) -> list[Answer]:
-        """Apply several batches, each by itself, one after the other; they go and come together."""
+        """Apply a commit, once."""
 
     async def offsets(self) -> dict[str, int]:
         """Read the stored offsets, by `topic:partition`; empty where the tables are gone."""

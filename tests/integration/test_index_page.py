@@ -14,7 +14,7 @@ import pytest
 
 from salesfx.settings import load_settings
 from salesfx.tables import RedisTables, connect
-from salesfx.tables.store import Commit
+from salesfx.tables.store import Commit, Range
 
 QUIET = [
     "--headless",
@@ -57,7 +57,7 @@ async def test_a_browser_shows_this_month(page: str, chromium: list[str], redis_
     tables = RedisTables(connect(redis_url), namespace)
     await tables.open(load_settings(environ={}).definitions)
     await tables.start_at("lead_created", 0, 0)
-    await tables.commit(Commit("lead_created", 0, 0, 1, cells={(today, "leads|source=web"): 4711}))
+    await tables.commit(Commit([Range("lead_created", 0, 0, 1)], cells={(today, "leads|source=web"): 4711}))
     await tables.close()
 
     shown = subprocess.run([*chromium, "--dump-dom", page], capture_output=True, text=True, check=True, timeout=120)  # noqa: ASYNC221

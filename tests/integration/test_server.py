@@ -28,7 +28,7 @@ from salesfx.rules import Rules
 from salesfx.server import ServerStartError, serve
 from salesfx.settings import Settings, SettingsError
 from salesfx.tables import RedisTables, connect
-from salesfx.tables.store import Commit
+from salesfx.tables.store import Commit, Range
 from salesfx.web.access import PublicWithoutTokenError
 from tests.folding import FoldedTables
 from tests.worked_example import EVENTS
@@ -48,7 +48,7 @@ async def fill(settings: Settings, definitions: Definitions | None = None) -> No
     await tables.start_at("lead_created", 0, 0)
     seen = dict.fromkeys(folded.records, b"")
     counters = {"processed|lead_created": 8}
-    await tables.commit(Commit("lead_created", 0, 0, 8, seen, dict(folded.records), folded.cells, counters))
+    await tables.commit(Commit([Range("lead_created", 0, 0, 8)], seen, dict(folded.records), folded.cells, counters))
     await tables.close()
 
 

@@ -40,11 +40,13 @@ from salesfx.tables.layout import (
     current_key,
 )
 from salesfx.tables.store import (
+    Commit,
     Committed,
     Conflict,
     DefinitionsChangedError,
     Elsewhere,
     OtherDefinitions,
+    Range,
     Snapshot,
     StoreUnfitError,
     TablesDamagedError,
@@ -324,22 +326,31 @@ async def test_a_commit_from_elsewhere_is_told_where_the_tables_are(tables: Tabl
     assert await tables.load(["lead:L1"]) == {"lead:L1": None}
 
 
-async def test_commits_that_go_together_are_applied_each_by_itself(store: Store, tables: Tables) -> None:
-    """One that is refused does not stop those after it; a Redis that has lost the script is given it."""
-    if isinstance(store, RedisStore):
-        await store.redis.script_flush()
-    await tables.start_at(TOPIC, 1, 0)
-    commits = [batch(0, 4, cells={CELL: 1}), batch(9, 11, partition=1, cells={CELL: 5}), batch(4, 6, cells={CELL: 2})]
-    assert await tables.commit_each(commits) == [Committed(), Elsewhere(0), Committed()]
-    assert await tables.offsets() == {f"{TOPIC}:0": 6, f"{TOPIC}:1": 0}
-    assert (await all_cells(tables))[CELL] == 3
+async def test_batches_of_several_partitions_are_in_by_one_commit(tables: Tables) -> None:
+    """Also of several topics; each partition stands at the end of its own batch then."""
+    await tables.start_at("quote_sent", 1, 3)
+    ranges = [Range(TOPIC, 0, 0, 4), Range("quote_sent", 1, 3, 5)]
+    assert await tables.commit(Commit(ranges, cells={CELL: 6})) == Committed()
+    assert await tables.offsets() == {f"{TOPIC}:0": 4, "quote_sent:1": 5}
+    assert (await all_cells(tables))[CELL] == 6
+
+
+async def test_one_partition_that_is_elsewhere_keeps_all_of_a_commit_out(tables: Tables) -> None:
+    """Whichever it is, and though the others are where they should be: its stored offset is the answer."""
+    await tables.start_at(TOPIC, 1, 7)
+    right, wrong = Range(TOPIC, 0, 0, 4), Range(TOPIC, 1, 9, 11)
+    for ranges in ([right, wrong], [wrong, right]):
+        assert await tables.commit(Commit(ranges, cells={CELL: 6})) == Elsewhere(7)
+    assert await tables.commit(Commit([right, Range(TOPIC, 2, 0, 1)], cells={CELL: 6})) == Elsewhere(None)
+    assert await tables.offsets() == {f"{TOPIC}:0": 0, f"{TOPIC}:1": 7}
+    assert await all_cells(tables) == {}
 
 
 async def test_a_commit_that_is_sent_again_is_not_applied_again(tables: Tables) -> None:
     """A client that lost the answer repeats its commit: the stored offset is the end of its own batch."""
     commit = batch(0, 4, seen={"lead:L1": b""}, writes={"lead:L1": b"x"}, cells={CELL: 1}, counters={"processed": 4})
     assert await tables.commit(commit) == Committed()
-    assert await tables.commit(commit) == Elsewhere(commit.after)
+    assert await tables.commit(commit) == Elsewhere(4)
     snapshot = await shown(tables, "month:2026-10")
     assert snapshot.tables == {"month:2026-10": {"leads|source=web": 1}}
     assert snapshot.counters == {"processed": 4}

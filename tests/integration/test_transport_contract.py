@@ -85,7 +85,8 @@ async def test_faust_has_no_server_and_declares_no_topics(app: faust.App) -> Non
 async def test_the_thread_makes_the_consumer_in_the_method_that_we_override(consumer: BatchConsumer) -> None:
     """What it makes reads committed events only, and takes both settings from the attributes that we set."""
     made = consumer._thread._create_worker_consumer(consumer.transport)
-    assert (made._isolation_level, made._fetch_max_wait_ms) == ("read_committed", transport.FETCH_MAX_WAIT_MS)
+    assert made._isolation_level == "read_committed"
+    assert (made._fetch_min_bytes, made._fetch_max_wait_ms) == (transport.FETCH_MIN_BYTES, transport.FETCH_MAX_WAIT_MS)
     theirs = driver.AIOKafkaConsumerThread._create_worker_consumer(consumer._thread, consumer.transport)
     assert theirs._isolation_level == "read_uncommitted", "else ours would not be needed"
     assert made._max_poll_records == consumer.app.conf.broker_max_poll_records
@@ -188,7 +189,7 @@ async def reader(site: Site, partition: TopicPartition) -> AsyncIterator[AIOKafk
         isolation_level="read_uncommitted",
     )
     made._isolation_level = "read_committed"
-    made._fetch_max_wait_ms = 50
+    made._fetch_min_bytes, made._fetch_max_wait_ms = 2, 50
     await made.start()
     made.assign([partition])
     try:
@@ -229,7 +230,7 @@ async def test_the_position_moves_over_markers_and_aborted_events(site: Site) ->
     partition = TopicPartition(site.topic("lead_created"), 0)
     async with reader(site, partition) as consumer:
         assert consumer._fetcher._isolation_level == READ_COMMITTED
-        assert consumer._fetcher._fetch_max_wait_ms == 50
+        assert (consumer._fetcher._fetch_min_bytes, consumer._fetcher._fetch_max_wait_ms) == (2, 50)
         await consumer.seek_to_beginning(partition)
         await consumer.position(partition)
         state = state_of(consumer, partition)

@@ -13,7 +13,7 @@ _COMMIT = (
         name="no-version-check",
         harm="Of two workers that have one lead in hand at once the later overwrites the earlier: sales are lost.",
         file=_LUA,
-        old="if #conflicts > 2 then\n    return conflicts\nend\n",
+        old="if #conflicts > 1 then\n    return conflicts\nend\n",
         new="",
         tests=(
             _TABLES + "test_workers_of_two_partitions_do_not_disturb_each_other[valkey]",
@@ -48,7 +48,7 @@ _COMMIT = (
         name="no-offset-check",
         harm="A worker that slept moves the stored offset back or over events: they are counted twice, or never.",
         file=_LUA,
-        old="if stored ~= batch.before then\n    return {'SEEK', stored}\nend\n",
+        old="    if stored ~= range[2] then\n        return {'SEEK', stored or ''}\n    end\n",
         new="",
         tests=(_TABLES + "test_a_commit_from_elsewhere_is_told_where_the_tables_are[valkey]",),
     ),
@@ -64,16 +64,32 @@ _COMMIT = (
         name="gap-accepted",
         harm="After a failover that lost writes the worker goes on behind the gap: the events in it never count.",
         file=_LUA,
-        old="if stored ~= batch.before then",
-        new="if tonumber(stored) > tonumber(batch.before) then",
+        old="if stored ~= range[2] then",
+        new="if not stored or tonumber(stored) > tonumber(range[2]) then",
         tests=(_TABLES + "test_a_commit_from_elsewhere_is_told_where_the_tables_are[valkey]",),
+    ),
+    Bug(
+        name="one-offset-of-several-checked",
+        harm="Of batches that are committed together only the first is known to follow: the others' events count twice, or never.",
+        file=_LUA,
+        old="for _, range in ipairs(batch.ranges) do\n    local stored",
+        new="for _, range in ipairs({batch.ranges[1]}) do\n    local stored",
+        tests=(_TABLES + "test_one_partition_that_is_elsewhere_keeps_all_of_a_commit_out[valkey]",),
     ),
     Bug(
         name="missing-offset-is-where-the-batch-begins",
         harm="After a FLUSHALL the worker goes on from where it stands: the tables come up almost empty, without a word.",
         file=_LUA,
-        old="if not fingerprint or not stored then\n    return {'SEEK', ''}\nend\n",
-        new="fingerprint, stored = fingerprint or batch.fingerprint, stored or batch.before\n",
+        old=(
+            "if not fingerprint then\n    return {'SEEK', ''}\nend\n"
+            "if fingerprint ~= batch.fingerprint then\n    return {'DEFINITIONS', fingerprint}\nend\n"
+            "for _, range in ipairs(batch.ranges) do\n    local stored = redis.call('HGET', offsets, range[1])\n"
+        ),
+        new=(
+            "if fingerprint and fingerprint ~= batch.fingerprint then\n    return {'DEFINITIONS', fingerprint}\nend\n"
+            "for _, range in ipairs(batch.ranges) do\n"
+            "    local stored = redis.call('HGET', offsets, range[1]) or range[2]\n"
+        ),
         tests=(_TABLES + "test_tables_that_were_lost_are_noticed_and_made_again[valkey]",),
     ),
     Bug(
@@ -82,10 +98,12 @@ _COMMIT = (
         file=_REDIS,
         old="        refs, arguments = self._packed(commit)\n",
         new=(
-            "        field = partition_field(commit.topic, commit.partition)\n"
-            "        if await self._redis.hget(self._layout.offsets, field) == str(commit.before).encode():\n"
-            "            await self._redis.hset(self._layout.offsets, field, str(commit.after))\n"
-            '            commit = __import__("dataclasses").replace(commit, before=commit.after)\n'
+            "        for each in commit.ranges:\n"
+            "            field = partition_field(each.topic, each.partition)\n"
+            "            if await self._redis.hget(self._layout.offsets, field) == str(each.before).encode():\n"
+            "                await self._redis.hset(self._layout.offsets, field, str(each.after))\n"
+            "                ranges = [other._replace(before=other.after) for other in commit.ranges]\n"
+            '                commit = __import__("dataclasses").replace(commit, ranges=ranges)\n'
             "        refs, arguments = self._packed(commit)\n"
         ),
         tests=(
@@ -192,12 +210,12 @@ _WORKER = (
         harm="One transactional producer stops the worker for ever, and the lag never comes to 0.",
         file="streams/transport.py",
         old=(
-            "            partition: (start, after[partition], records.get(partition, []))\n"
+            "            partition: Piece(start, after[partition], records.get(partition, []))\n"
             "            for partition, start in before.items()\n"
             "            if after.get(partition, start) != start\n"
         ),
         new=(
-            "            partition: (found[0].offset, found[-1].offset + 1, found)\n"
+            "            partition: Piece(found[0].offset, found[-1].offset + 1, found)\n"
             "            for partition, found in records.items()\n"
             "            if found and after\n"
         ),
@@ -224,20 +242,19 @@ _WORKER = (
         harm="Faust overwrites the seek and drops what is read again, without a word, until something else notices.",
         file="streams/agents.py",
         old=(
-            "        )(_agent(handler))\n\n\n"
-            "def _agent(handler: BatchHandler) -> Any:\n"
+            "        )(_agent(arrivals))\n\n\n"
+            "def _agent(arrivals: Arrivals) -> Any:\n"
             "    async def agent(batches: AsyncIterable[Batch]) -> None:\n"
-            "        await handler.handle(batches)\n"
+            "        async for batch in batches:\n"
+            "            arrivals.put(batch)\n"
         ),
         new=(
-            "        )(_agent(handler, app))\n\n\n"
-            "def _agent(handler: BatchHandler, app: faust.App) -> Any:\n"
-            "    async def seeking(batches: AsyncIterable[Batch]) -> Any:\n"
-            "        async for batch in batches:\n"
-            "            yield batch\n"
-            "            await app.consumer._carry_out_seeks()\n\n"
+            "        )(_agent(arrivals, app))\n\n\n"
+            "def _agent(arrivals: Arrivals, app: faust.App) -> Any:\n"
             "    async def agent(batches: AsyncIterable[Batch]) -> None:\n"
-            "        await handler.handle(seeking(batches))\n"
+            "        async for batch in batches:\n"
+            "            arrivals.put(batch)\n"
+            "            await app.consumer._carry_out_seeks()\n"
         ),
         tests=(_PLANTED + "test_what_is_read_again_reaches_the_agent",),
     ),
@@ -269,7 +286,7 @@ _WORKER = (
         name="own-commit-taken-for-elsewhere",
         harm="Each answer that is lost on the way has its partition read again, though its events are in.",
         file="streams/processor.py",
-        old="return None if stored == work.after else answer",
+        old="return None if stored == work.ranges[0].after else answer",
         new="return answer",
         tests=(_PROCESSOR + "test_a_commit_whose_answer_was_lost_is_not_applied_twice",),
     ),
@@ -277,7 +294,7 @@ _WORKER = (
         name="elsewhere-taken-for-done",
         harm="After a failover or a restored backup the worker goes on as if its batches were in: their events never count.",
         file="streams/processor.py",
-        old="return None if stored == work.after else answer",
+        old="return None if stored == work.ranges[0].after else answer",
         new="return None",
         tests=(_PROCESSOR + "test_a_batch_that_begins_elsewhere_has_its_partition_read_again",),
     ),
@@ -359,20 +376,43 @@ _WORKER = (
         name="together-taken-for-settled",
         harm="Of small batches that go together those that Redis refuses are passed over: their events never count.",
         file="streams/processor.py",
-        old="        return [work for work in works if work.begun not in settled]\n",
-        new="        return [work for work in works if work.begun not in settled and work.letters]\n",
-        tests=(
-            _PROCESSOR + "test_two_of_them_that_speak_of_one_lead_both_count",
-            _PROCESSOR + "test_one_of_them_that_begins_elsewhere_does_not_stop_the_others",
-        ),
+        old="        return isinstance(answer, Committed)\n",
+        new="        return True\n",
+        tests=(_PROCESSOR + "test_one_of_them_that_begins_elsewhere_does_not_stop_the_others",),
     ),
     Bug(
         name="waits-for-a-batch-that-was-dropped",
         harm="A partition whose batch was dropped in a rebalance is never read again; its lag grows until the watchdog ends the worker.",
         file="streams/transport.py",
-        old="if not batch.is_taken and at > recent}",
-        new="if not batch.is_taken}",
+        old="if not each[1].is_taken and each[2] > recent]",
+        new="if not each[1].is_taken]",
         tests=("tests/unit/test_arrivals.py::test_a_batch_that_never_arrives_does_not_hold_its_partition",),
+    ),
+    Bug(
+        name="prefetched-over-a-seek",
+        harm="What was fetched before a partition is read again is handed over as if it had been read since.",
+        file="streams/transport.py",
+        old="        self._prefetched.drop(partitions)\n",
+        new="",
+        tests=("tests/unit/test_prefetched.py::test_a_seek_drops_what_was_fetched_before_it",),
+    ),
+    Bug(
+        name="lost-while-it-is-only-fetched",
+        harm="What has been fetched and waits is taken for lost: the partition is read again every few seconds.",
+        file="streams/transport.py",
+        old="            return positions | {tp: at for tp, at in begun.items() if at is not None}\n",
+        new="            return positions\n",
+        tests=("tests/unit/test_prefetched.py::test_the_position_is_that_of_what_was_handed_over",),
+    ),
+    Bug(
+        name="joined-over-a-gap",
+        harm="Batches of one partition become one, and what lies between them never counts.",
+        file="streams/batch.py",
+        old="return (self.source, self.after, self.epoch) == (other.source, other.before, other.epoch)",
+        new="return (self.source, self.epoch) == (other.source, other.epoch)",
+        tests=(
+            "tests/unit/test_arrivals.py::test_batches_of_one_partition_that_do_not_follow_each_other_come_apart[a gap]",
+        ),
     ),
     Bug(
         name="records-read-one-by-one",
@@ -390,11 +430,11 @@ _WORKER = (
             "            if unsent:\n"
             "                await self._waiting(self._letter_box.send(unsent))\n"
             "                sent.update(letter.origin for letter in unsent)\n"
-            "            commit = self._commit(work, topic, records, outcome, letters)\n"
+            "            commit = self._commit(work, records, outcome, letters)\n"
             "            answer = await self._waiting(self._tables.commit(commit))\n"
         ),
         new=(
-            "            commit = self._commit(work, topic, records, outcome, letters)\n"
+            "            commit = self._commit(work, records, outcome, letters)\n"
             "            answer = await self._waiting(self._tables.commit(commit))\n"
             "            if unsent:\n"
             "                await self._waiting(self._letter_box.send(unsent))\n"

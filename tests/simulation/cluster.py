@@ -6,13 +6,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
 from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
 from salesfx.kafka_log import KafkaAwayError
-from streams.batch import Batch, Partition
+from streams.batch import Batch, Partition, Record
+from streams.prefetched import Piece
 from streams.steering import OffsetSteering
 from streams.transport import BatchConsumer
 
@@ -22,21 +23,10 @@ _PAUSE_SECONDS = 0.5
 _FETCH_RECORDS = 6
 _BUFFERED_BATCHES = 2
 _WAY_SECONDS = 0.02
+_TIMESTAMP = 1_700_000_000_000
 
 Positions = dict[TP, int]
-Fetched = dict[TP, tuple[int, int, list[Any]]]
-
-
-class Record(NamedTuple):
-    """What aiokafka gives."""
-
-    topic: str
-    partition: int
-    offset: int
-    value: bytes | None
-    key: bytes = b"k"
-    headers: tuple[tuple[str, bytes], ...] = ()
-    timestamp: int = 1_700_000_000_000
+Fetched = dict[TP, Piece]
 
 
 class SimulatedLog:
@@ -51,7 +41,7 @@ class SimulatedLog:
     def append(self, partition: Partition, value: bytes | None) -> Record:
         """Append a record."""
         entries = self.entries[partition]
-        record = Record(partition.topic, partition.partition, len(entries), value)
+        record = Record(partition.topic, partition.partition, len(entries), _TIMESTAMP, b"k", value, ())
         entries.append(record)
         self._wake()
         return record
@@ -146,7 +136,7 @@ class SimulatedThread:
             after = min(end, at + 1 + int(self._chance.random() * _FETCH_RECORDS))
             held.positions[tp] = after
             entries = self._log.entries[Partition(*tp)][at:after]
-            fetched[tp] = at, after, [record for record in entries if record is not None]
+            fetched[tp] = Piece(at, after, [record for record in entries if record is not None])
         return fetched
 
     async def positions(self) -> Positions:
@@ -221,7 +211,7 @@ class SimulatedConsumer(BatchConsumer):
         self._active: set[TP] = set()
         self._generation = 0
         self._read_offset: dict[TP, int] = {}
-        self._handed_over = {}
+        self._handed_over = []
 
     def assignment(self) -> Collection[TP]:
         """Tell what is assigned."""

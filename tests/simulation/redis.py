@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -129,30 +129,16 @@ class SimulatedTables:
         return found
 
     async def commit(self, commit: Commit) -> Answer:
-        """Apply a batch, once."""
+        """Apply a commit, once."""
 
         async def apply() -> Answer:
             answer = await self._client.commit(commit)
             self._server.committed(commit, answer)
             return answer
 
-        what = f"commit {commit.topic}:{commit.partition} {commit.before}-{commit.after}"
+        what = f"commit {', '.join(map(str, commit.ranges))}"
         answer: Answer = await self._server.ask(self._name, what, apply)
         return answer
-
-    async def commit_each(self, commits: Sequence[Commit]) -> list[Answer]:
-        """Apply several batches, each by itself: what is lost on the way is lost for all of them."""
-
-        async def apply() -> list[Answer]:
-            answers = []
-            for commit in commits:
-                answers.append(await self._client.commit(commit))
-                self._server.committed(commit, answers[-1])
-            return answers
-
-        what = ", ".join(f"{each.topic}:{each.partition} {each.before}-{each.after}" for each in commits)
-        found: list[Answer] = await self._server.ask(self._name, f"commit {what}", apply)
-        return found
 
     async def offsets(self) -> dict[str, int]:
         """Read the stored offsets."""

@@ -15,6 +15,7 @@ from salesfx.events import TOPICS
 from salesfx.rules import Rules
 from salesfx.tables.store import Tables
 from streams.agents import BatchHandler, _agent
+from streams.arrivals import Arrivals
 from streams.batch import Batch, Partition
 from streams.dead_letters import DeadLetter
 from streams.processor import Processor
@@ -125,7 +126,8 @@ class SimulatedWorker:
         self._run(self.consumer.drain)
         self._run(self._look)
         for name in KAFKA_TOPICS:
-            self._run(self._supervise, name, handler)
+            self._run(self._supervise, name, handler.arrivals)
+        self._run(handler.process_arrivals)
 
     def kill(self) -> None:
         """End it between two of its steps."""
@@ -159,13 +161,11 @@ class SimulatedWorker:
         except Exception as error:  # noqa: BLE001 - of whatever kind: in production nobody would have seen it
             self.world.failed(f"{self.name} raised {type(error).__name__}: {error}")
 
-    async def _supervise(self, topic: str, handler: BatchHandler) -> None:
+    async def _supervise(self, topic: str, arrivals: Arrivals) -> None:
         """Run an agent; one that raises is started again, as Faust's supervisor does."""
         while True:
             try:
-                await _agent(handler)(self.consumer.buffers[topic])
-            except BaseExceptionGroup as group:
-                raise group.exceptions[0] from None
+                await _agent(arrivals)(self.consumer.buffers[topic])
             except Exception as error:  # noqa: BLE001 - Faust logs it
                 self.world.note(self.name, "agent raised", repr(error))
 

@@ -21,9 +21,9 @@ from salesfx.rules import Rules
 from salesfx.tables.layout import DAYS, HOURS, VERSION_BYTES, partition_field, to_cells
 from salesfx.tables.memory import MemoryData
 from salesfx.tables.store import Answer, Commit, Committed
-from streams.batch import Batch, Partition
+from streams.batch import Batch, Partition, Record
 from tests.folding import FoldedTables
-from tests.simulation.cluster import Group, Record, SimulatedLog
+from tests.simulation.cluster import Group, SimulatedLog
 from tests.simulation.events import DEFINITIONS, Message, pool
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.redis import SimulatedRedis
@@ -304,7 +304,8 @@ class World:
     def _committed(self, commit: Commit, answer: Answer) -> None:
         self.outcome.answers[type(answer).__name__] += 1
         if isinstance(answer, Committed):
-            self._check_counters(commit.topic)
+            for topic in {covered.topic for covered in commit.ranges}:
+                self._check_counters(topic)
             if self._chance.random() < _CHECKED_COMMITS:
                 self.outcome.prefixes += 1
                 self._check_cells("the tables at a commit")

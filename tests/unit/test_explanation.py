@@ -29,7 +29,7 @@ from salesfx.refusal import Refused
 from salesfx.rules import Rules
 from salesfx.settings import Settings
 from salesfx.tables import MemoryTables
-from salesfx.tables.store import Commit
+from salesfx.tables.store import Commit, Range
 from tests.events_strategy import DEFINITIONS, events
 from tests.folding import FoldedTables
 from tests.worked_example import EVENTS
@@ -71,7 +71,9 @@ async def tables_of(messages: list[tuple[str, bytes]], definitions: Definitions 
     await tables.open(definitions or Definitions())
     await tables.start_at("lead_created", 0, 0)
     seen = dict.fromkeys(folded.records, b"")
-    await tables.commit(Commit("lead_created", 0, 0, 1, seen=seen, writes=dict(folded.records), cells=folded.cells))
+    await tables.commit(
+        Commit([Range("lead_created", 0, 0, 1)], seen=seen, writes=dict(folded.records), cells=folded.cells)
+    )
     return tables
 
 

@@ -19,7 +19,7 @@ from salesfx.kpi import CATALOGUE, Breakdown, Cells
 from salesfx.reading.lag import LogEndsView
 from salesfx.refusal import Reason
 from salesfx.tables import Snapshot
-from salesfx.tables.store import Commit
+from salesfx.tables.store import Commit, Range
 from tests.unit.test_reader import tables_of, worked_example
 
 TODAY = date(2026, 11, 20)
@@ -64,10 +64,7 @@ async def full_snapshot() -> Snapshot:
     tables = await worked_example()
     await tables.commit(
         Commit(
-            "lead_created",
-            0,
-            1,
-            40,
+            [Range("lead_created", 0, 1, 40)],
             counters={
                 "processed|lead_created": 39,
                 "rejected|lead_created|no_rate": 2,

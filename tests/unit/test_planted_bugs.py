@@ -8,6 +8,7 @@ from datetime import date
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from aiokafka.consumer.fetcher import OffsetResetStrategy
@@ -21,8 +22,10 @@ from salesfx.rules import Rules
 from salesfx.settings import load_settings
 from salesfx.tables import MemoryTables
 from streams import app as app_module
+from streams.agents import BatchHandler
 from streams.app import build_app
 from streams.batch import Batch, Partition
+from streams.prefetched import Piece
 from streams.transport import BatchConsumer, BatchConsumerThread, RebalanceListener
 from tests.folding import FoldedTables
 from tests.processing import process
@@ -63,7 +66,7 @@ class Fetches:
         """Fetch as the transport does; None where it makes no batch of it."""
         consumer = SimpleNamespace(_subscription=SimpleNamespace(subscription=SimpleNamespace(assignment=self)))
         thread: Any = SimpleNamespace(_fetch_records=self.fetch_records)
-        found = await BatchConsumerThread._fetch_batches(thread, consumer, [SOURCE], 1.0, 100)
+        found = await BatchConsumerThread._drained(thread, consumer, [SOURCE], 100)
         return Batch(LEADS, *found[SOURCE], epoch=0) if found else None
 
 
@@ -130,13 +133,13 @@ class Log:
             self.position = offset
             self._consumer._read_offset[tp] = offset or None
 
-    async def fetch_batches(self, partitions: Collection[TP], _timeout: float) -> dict[TP, tuple[int, int, list[Any]]]:
+    async def fetch_batches(self, partitions: Collection[TP], _timeout: float) -> dict[TP, Piece]:
         """Fetch a few records."""
         await asyncio.sleep(0)
         before, found = self.position, self._records[self.position :][: self._most]
         self.fetches += 1
         self.position += len(found)
-        return dict.fromkeys(partitions, (before, self.position, found)) if found else {}
+        return dict.fromkeys(partitions, Piece(before, self.position, found)) if found else {}
 
     def reset_unknown_positions(self, *, allowed: bool) -> None:
         """Say whether the consumer may choose a position, as our thread does."""
@@ -154,12 +157,17 @@ class Worker:
     def __init__(self, values: list[bytes]) -> None:
         settings = load_settings(environ={})
         self.tables = MemoryTables()
-        self.app = build_app(settings)
+        with patch.object(app_module, "BatchHandler", self._keep_handler):
+            self.app = build_app(settings)
         self.consumer: Any = self.app.consumer
         self.tp = TP(settings.kafka_topic("lead_created"), 0)
         self.log = Log(self.consumer, self.tp, values)
         self.consumer._thread = self.log
         self.agent = self.app.agents["salesfx.lead_created"].fun
+
+    def _keep_handler(self, *arguments: Any) -> BatchHandler:
+        self.handler = BatchHandler(*arguments)
+        return self.handler
 
     async def read(self, turning_point: int) -> None:
         """Read for a while; once so many batches were handled, Redis is put back to where it was at first.
@@ -173,6 +181,8 @@ class Worker:
         async def deliver(message: Any) -> None:
             nonlocal handled
             await self.agent(_one(message.value))
+            while self.handler.is_busy(message.value.source):  # noqa: ASYNC110 - nothing else runs meanwhile
+                await asyncio.sleep(0)
             handled += 1
             if handled == turning_point:
                 self.tables.data = deepcopy(at_first)
@@ -181,7 +191,9 @@ class Worker:
         self.consumer._set_active_tps({self.tp})
         self.consumer.resume_flow()
         fetcher: Any = SimpleNamespace(_stopped=SimpleNamespace(is_set=lambda: self.log.fetches > _MANY))
+        processing = asyncio.create_task(self.handler.process_arrivals())
         await self.consumer._drain_messages(fetcher)
+        processing.cancel()
 
 
 async def _one(batch: Batch) -> AsyncIterator[Batch]:

@@ -1,6 +1,7 @@
 """The way of one batch, where a real server cannot be made to fail at will."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,7 @@ from salesfx.tables.layout import DAYS, HOURS, to_cells
 from salesfx.tables.store import Answer, Commit, Committed, Conflict, DefinitionsChangedError, Elsewhere
 from streams import agents
 from streams.agents import BatchHandler
-from streams.batch import Batch, Partition
+from streams.batch import SMALL_BATCH, Batch, Partition
 from streams.dead_letters import DeadLetter
 from streams.processor import Processor
 from tests.processing import handle, process
@@ -30,6 +31,7 @@ from tests.processing import handle, process
 DEFINITIONS = Definitions()
 TOPICS = {"x.lead_created": "lead_created", "x.quote_sent": "quote_sent", "x.deal_closed": "deal_closed"}
 LEADS, QUOTES, DEALS = (Partition(name, 0) for name in TOPICS)
+SECOND_OF_LEADS = Partition(LEADS.topic, 1)
 
 
 class Tables(MemoryTables):
@@ -94,16 +96,16 @@ class Steering:
     """Notes what is to be read again."""
 
     def __init__(self) -> None:
-        self.epoch = 0
+        self.epochs: Counter[Partition] = Counter()
         self.again: list[tuple[Partition, str]] = []
 
     def is_current(self, batch: Batch) -> bool:
         """Tell whether the batch was read since the last seek."""
-        return batch.epoch == self.epoch
+        return batch.epoch == self.epochs[batch.source]
 
     def read_again(self, partition: Partition, why: str) -> None:
         """Note it."""
-        self.epoch += 1
+        self.epochs[partition] += 1
         self.again.append((partition, why))
 
 
@@ -208,7 +210,7 @@ async def test_a_commit_whose_answer_was_lost_is_not_applied_twice(bench: Bench)
 async def test_a_batch_that_begins_elsewhere_has_its_partition_read_again(bench: Bench) -> None:
     """Before and after the stored offset alike; nothing of the batch is in, and its events are not lost."""
     for before in (2, 7):
-        await handle(bench.handler, batch(LEADS, before, [lead(1)], epoch=bench.steering.epoch))
+        await handle(bench.handler, batch(LEADS, before, [lead(1)], epoch=bench.steering.epochs[LEADS]))
     assert bench.steering.again == [
         (LEADS, "stored is 0, the batch begins at 2"),
         (LEADS, "stored is 0, the batch begins at 7"),
@@ -226,7 +228,7 @@ async def test_tables_that_lost_everything_have_the_partition_read_again(bench: 
 
 async def test_a_stale_batch_is_dropped_without_a_word_to_the_tables(bench: Bench) -> None:
     """A batch that was read before the partition's last seek is neither decoded nor committed."""
-    bench.steering.epoch = 3
+    bench.steering.epochs[LEADS] = 3
     await handle(bench.handler, batch(LEADS, 0, [lead(1), b"no json"], epoch=2))
     assert not bench.tables.reads
     assert not bench.tables.commits
@@ -240,7 +242,7 @@ async def test_a_batch_that_becomes_stale_while_it_is_tried_again_is_dropped(ben
     bench.tables.replies_to_lose = 100
 
     def seek_meanwhile() -> None:
-        bench.steering.epoch += 1
+        bench.steering.epochs[LEADS] += 1
 
     bench.tables.before_commit = [lambda: None, lambda: None, seek_meanwhile]
     await handle(bench.handler, batch(LEADS, 0, [lead(1)]))
@@ -420,7 +422,7 @@ async def test_halving_that_is_cut_short_comes_to_the_same(
 
     monkeypatch.setattr(MemoryTables, "commit", losing)
     while (before := bench.offset("deal_closed")) < len(values):
-        await handle(bench.handler, batch(DEALS, before, list(values[before:]), epoch=bench.steering.epoch))
+        await handle(bench.handler, batch(DEALS, before, list(values[before:]), epoch=bench.steering.epochs[DEALS]))
     assert bench.tables.cells() == reference(deal_closed=values[:small_accounts])
     assert bench.tables.data.counters["rejected|deal_closed|too_many_entities"] == len(values) - small_accounts
     assert bench.tables.data.counters["processed|deal_closed"] == small_accounts
@@ -447,10 +449,10 @@ async def test_a_defect_is_healed_once_at_one_place_and_then_ends_the_worker(
 
     monkeypatch.setattr(bench.tables, "load", broken)
     for before in (0, 5, 0):
-        bench.steering.epoch = 0
+        bench.steering.epochs.clear()
         await handle(bench.handler, batch(LEADS, before, [lead(1)]))
     assert [why for _, why in bench.steering.again] == ["its batch failed"] * 3
-    bench.steering.epoch = 0
+    bench.steering.epochs.clear()
     with pytest.raises(Ended) as ended:
         await handle(bench.handler, batch(LEADS, 0, [lead(1), lead(2)]))
     error = ended.value.args[0]
@@ -473,35 +475,46 @@ async def test_a_defect_that_was_healed_is_forgotten(bench: Bench, monkeypatch: 
     monkeypatch.setattr(bench.tables, "load", sometimes)
     for _ in range(2):
         for _ in range(2):
-            bench.steering.epoch = 0
+            bench.steering.epochs.clear()
             await handle(bench.handler, batch(LEADS, 0, [lead(1)]))
         assert bench.offset("lead_created") == 1
         bench.tables.data.offsets["lead_created:0"] = 0
     assert [why for _, why in bench.steering.again] == ["its batch failed"] * 2
 
 
-async def test_an_agent_at_work_is_busy(bench: Bench) -> None:
-    """The watch must not take what waits behind a batch for lost."""
-    busy: list[bool] = []
-    bench.tables.before_commit = [lambda: busy.extend((bench.handler.is_busy(LEADS), bench.handler.is_busy(DEALS)))]
-    await handle(bench.handler, batch(LEADS, 0, [lead(1)]))
-    assert busy == [True, False]
-    assert not bench.handler.is_busy(LEADS)
+async def test_a_partition_whose_batch_is_not_settled_is_busy(bench: Bench) -> None:
+    """The watch must not take for lost what is on its way, or waits behind it."""
+    partitions = [LEADS, SECOND_OF_LEADS, DEALS, QUOTES]
+    busy: list[list[bool]] = []
+
+    def look() -> None:
+        busy.append([bench.handler.is_busy(partition) for partition in partitions])
+
+    await bench.tables.start_at("lead_created", 1, 0)
+    large = [lead(number) for number in range(SMALL_BATCH + 1)]
+    bench.tables.before_commit = [look] * 3
+    await handle(
+        bench.handler, batch(LEADS, 0, large), batch(SECOND_OF_LEADS, 0, list(large)), batch(DEALS, 0, [deal(1)])
+    )
+    look()
+    assert busy == [
+        [True, True, True, False],
+        [False, True, True, False],
+        [False, False, True, False],
+        [False, False, False, False],
+    ]
 
 
 # Small batches that go together.
 
 
-SECOND_OF_LEADS = Partition(LEADS.topic, 1)
-
-
 async def test_small_batches_are_taken_to_the_tables_together(bench: Bench) -> None:
-    """Read by the same commands, and each committed with its own offset."""
+    """Read by the same commands, and committed by one, which holds the offsets of all."""
     await bench.tables.start_at("lead_created", 1, 0)
     first, second = [lead(1), lead(2)], [lead(3)]
     await handle(bench.handler, batch(LEADS, 0, first), batch(SECOND_OF_LEADS, 0, second))
     assert bench.tables.reads == [{"lead:L1", "lead:L2", "lead:L3"}]
-    assert [commit.partition for commit in bench.tables.commits] == [0, 1]
+    assert [[each.partition for each in commit.ranges] for commit in bench.tables.commits] == [[0, 1]]
     assert (bench.offset("lead_created"), bench.tables.data.offsets["lead_created:1"]) == (2, 1)
     assert bench.tables.cells() == reference(lead_created=first + second)
 
@@ -526,12 +539,25 @@ async def test_one_of_them_that_holds_what_cannot_be_used_is_committed_after_its
 
 
 async def test_two_of_them_that_speak_of_one_lead_both_count(bench: Bench) -> None:
-    """The second is refused, for it was merged without the first, and is merged again."""
+    """They are merged as one."""
     await bench.tables.start_at("quote_sent", 1, 0)
     second = Partition(QUOTES.topic, 1)
     await handle(bench.handler, batch(QUOTES, 0, [quote(1)]), batch(second, 0, [quote(2, amount="7")]))
-    assert [type(answer) for answer in bench.tables.answers] == [Committed, Conflict, Committed]
+    assert bench.tables.answers == [Committed()]
     assert bench.tables.cells() == reference(quote_sent=[quote(1), quote(2, amount="7")])
+
+
+async def test_what_others_change_meanwhile_does_not_part_them(bench: Bench) -> None:
+    """Another worker's commit comes between: they are merged again, together."""
+    other = Bench()
+    other.tables.data = bench.tables.data
+    await other.tables.open(DEFINITIONS)
+    await bench.tables.start_at("quote_sent", 1, 0)
+    first, second = quote(1), quote(2, amount="7")
+    bench.tables.before_commit = [lambda: process(other.processor, batch(LEADS, 0, [lead(0)]))]
+    await handle(bench.handler, batch(QUOTES, 0, [first]), batch(Partition(QUOTES.topic, 1), 0, [second]))
+    assert [type(answer) for answer in bench.tables.answers] == [Conflict, Committed]
+    assert bench.tables.cells() == reference(lead_created=[lead(0)], quote_sent=[first, second])
 
 
 async def test_an_answer_that_is_lost_is_lost_for_all_of_them(bench: Bench) -> None:

@@ -21,7 +21,7 @@ from salesfx.rules import Rules
 from salesfx.settings import RateSetting, Settings
 from salesfx.tables import MemoryTables
 from salesfx.tables.away import redis_away
-from salesfx.tables.store import Commit, DefinitionsChangedError, Snapshot
+from salesfx.tables.store import Commit, DefinitionsChangedError, Range, Snapshot
 from tests.folding import FoldedTables
 from tests.worked_example import EVENTS
 
@@ -51,7 +51,7 @@ async def tables_of(cells: Cells, definitions: Definitions | None = None) -> Mem
     tables = MemoryTables()
     await tables.open(definitions or Definitions())
     await tables.start_at("lead_created", 0, 0)
-    await tables.commit(Commit("lead_created", 0, 0, 1, cells=cells))
+    await tables.commit(Commit([Range("lead_created", 0, 0, 1)], cells=cells))
     return tables
 
 

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from salesfx import fold
 from salesfx.tables import MemoryTables
 from salesfx.tables.layout import VERSION_BYTES, partition_field
-from salesfx.tables.store import Answer, Commit, Committed
+from salesfx.tables.store import Answer, Commit, Committed, Range
 from streams import processor, steering, transport, watch
 from streams.batch import Batch, Partition
 from tests.simulation import redis, worker
@@ -85,8 +85,9 @@ _getmany = transport.BatchConsumer._getmany
 
 
 async def _commit_whatever_is_stored(tables: MemoryTables, commit: Commit) -> Answer:
-    stored = tables.data.offsets.get(partition_field(commit.topic, commit.partition))
-    return await _commit(tables, commit if stored is None else replace(commit, before=stored))
+    stored = [tables.data.offsets.get(partition_field(each.topic, each.partition)) for each in commit.ranges]
+    ranges = [each if at is None else each._replace(before=at) for each, at in zip(commit.ranges, stored, strict=True)]
+    return await _commit(tables, replace(commit, ranges=ranges))
 
 
 async def _commit_whatever_was_read(tables: MemoryTables, commit: Commit) -> Answer:
@@ -107,10 +108,14 @@ def _apply_counting_versions(tables: MemoryTables, commit: Commit) -> None:
             tables.data.records[ref] = version.to_bytes(VERSION_BYTES, "big") + content
 
 
+def _behind(commit: Commit) -> list[Range]:
+    return [each._replace(before=each.after) for each in commit.ranges]
+
+
 async def _commit_offset_first(tables: redis.SimulatedTables, commit: Commit) -> Answer:
     answer = await _sent_commit(tables, replace(commit, seen={}, writes={}, cells={}, counters={}))
     if isinstance(answer, Committed):
-        answer = await _sent_commit(tables, replace(commit, before=commit.after))
+        answer = await _sent_commit(tables, replace(commit, ranges=_behind(commit)))
     return answer
 
 

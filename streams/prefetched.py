@@ -1,0 +1,73 @@
+"""What has been fetched and nobody has asked for yet, by partition."""
+
+from collections import deque
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+from faust.types import TP
+
+from streams.batch import Record
+
+
+class Piece(NamedTuple):
+    """The records between two positions of a partition."""
+
+    before: int
+    after: int
+    records: list[Record]
+
+
+class Prefetched:
+    """Keeps pieces in the order of their partition, up to a bound."""
+
+    def __init__(self, batch_records: int, most_records: int) -> None:
+        """Make it.
+
+        Args:
+            batch_records: Pieces of one partition are put together up to so many records; with these it has enough.
+            most_records: With so many, all partitions together have enough.
+
+        """
+        self._batch_records = batch_records
+        self._most_records = most_records
+        self._pieces: dict[TP, deque[Piece]] = {}
+
+    def lacking(self, partitions: Iterable[TP]) -> set[TP]:
+        """Name those that do not have enough."""
+        if self._count(self._pieces) >= self._most_records:
+            return set()
+        return {tp for tp in partitions if self._count([tp]) < self._batch_records}
+
+    def add(self, tp: TP, piece: Piece) -> None:
+        """Append a piece."""
+        self._pieces.setdefault(tp, deque()).append(piece)
+
+    def take(self, partitions: Iterable[TP]) -> dict[TP, Piece]:
+        """Give of each partition what joins up, as far as it is one batch."""
+        return {tp: self._run(tp) for tp in partitions if tp in self._pieces}
+
+    def position(self, tp: TP) -> int | None:
+        """Tell where its first piece begins; None where there is none."""
+        return self._pieces[tp][0].before if tp in self._pieces else None
+
+    def drop(self, partitions: Collection[TP]) -> None:
+        """Forget what there is of some partitions."""
+        for tp in partitions:
+            self._pieces.pop(tp, None)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._pieces.clear()
+
+    def _count(self, partitions: Iterable[TP]) -> int:
+        return sum(len(piece.records) for tp in partitions for piece in self._pieces.get(tp, ()))
+
+    def _run(self, tp: TP) -> Piece:
+        pieces = self._pieces[tp]
+        before, after, records = pieces.popleft()
+        while pieces and pieces[0].before == after and len(records) + len(pieces[0].records) <= self._batch_records:
+            _, after, more = pieces.popleft()
+            records = records + more
+        if not pieces:
+            del self._pieces[tp]
+        return Piece(before, after, records)

@@ -123,7 +123,7 @@ class Processor:
                 answer = await self._tables.commit(self._commit(work, records, outcome, letters))
                 if not isinstance(answer, Conflict):
                     break
-                records.forget(answer.refs)
+                _forget_conflicts(records, work, answer)
         except (AccountFullError, TornReadError):
             return False
         finally:
@@ -188,8 +188,7 @@ class Processor:
             answer = await self._waiting(self._tables.commit(commit))
             if not isinstance(answer, Conflict):
                 return self._verdict(answer, work)
-            log.debug("%s: %d records were changed meanwhile; merging again", work.batch.source, len(answer.refs))
-            records.forget(answer.refs)
+            _forget_conflicts(records, work, answer)
 
     async def _folded(self, work: Work, records: "_ReadRecords") -> tuple[Outcome, list[DeadLetter]]:
         """Merge events, reading what is missing in `records`."""
@@ -314,6 +313,12 @@ class _ReadRecords:
         """Have them read again."""
         for ref in refs:
             del self.contents[ref], self.versions[ref]
+
+
+def _forget_conflicts(records: _ReadRecords, work: Work, conflict: Conflict) -> None:
+    where = ", ".join(map(str, work.ranges))
+    log.debug("%s: %d records were changed meanwhile; merging again", where, len(conflict.refs))
+    records.forget(conflict.refs)
 
 
 _NOTHING = Outcome({}, {}, [])

@@ -505,6 +505,9 @@ async def test_a_defect_that_passes_is_healed(kafka: str, redis_url: str, namesp
 FAILS_ONCE = """
 from streams.processor import Processor
 failed, process = {}, Processor.process
+async def apart(self, works):
+    return False
+Processor.process_together = apart
 async def failing(self, work):
     topic = work.batch.source.topic
     failed[topic] = failed.get(topic, 0) + 1

@@ -290,13 +290,12 @@ FAILS_AT_100 = """
 import streams.app
 streams.app.BATCH_RECORDS = 50
 from streams.processor import Processor
-process = Processor.process
-async def failing(self, work):
-    batch = work.batch
-    if batch.source.topic.endswith("lead_created") and batch.before <= 100 < batch.after:
+folded = Processor._folded
+async def failing(self, work, records):
+    if any(each.topic == "lead_created" and each.before <= 100 < each.after for each in work.ranges):
         raise RuntimeError("broken")
-    return await process(self, work)
-Processor.process = failing
+    return await folded(self, work, records)
+Processor._folded = failing
 """
 
 

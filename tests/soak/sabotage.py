@@ -20,7 +20,7 @@ from streams.processor import Processor
 commit = Processor._commit
 def twice(self, *arguments):
     made = commit(self, *arguments)
-    made.counters[f"processed|{made.topic}"] += 1
+    made.counters[f"processed|{made.ranges[0].topic}"] += 1
     return made
 Processor._commit = twice
 """,

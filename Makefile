@@ -11,8 +11,10 @@ BENCHES := throughput disorder latency growth recovery two-workers audit explain
 demo: $(VENV)/.demo
 	$(BIN)/salesfx demo $(DEMO)
 
+# Two files at a time, each with servers of its own: much of a test is waiting for a server. JOBS=0 runs one at a time.
+JOBS := 2
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
 # An hour of faults; see docs/reliability.md. SOAK='--minutes 5 --seed 7' and the like change it.
 soak: $(VENV)/.dev

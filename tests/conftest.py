@@ -41,6 +41,8 @@ def _has_docker_compose() -> bool:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Turn a skip into a failure where none is allowed."""
     reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:
+        return  # one of several processes, which tell the one that reports
     if session.config.getoption("--no-skips") and reporter.stats.get("skipped"):
         reporter.write_line("tests were skipped, and --no-skips allows none", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -20,27 +20,29 @@ class Piece(NamedTuple):
 class Prefetched:
     """Keeps pieces in the order of their partition, up to a bound."""
 
-    def __init__(self, batch_records: int, most_records: int) -> None:
+    def __init__(self, batch_records: int, most_bytes: int) -> None:
         """Make it.
 
         Args:
             batch_records: Pieces of one partition are put together up to so many records; with these it has enough.
-            most_records: With so many, all partitions together have enough.
+            most_bytes: With so much, all partitions together have enough.
 
         """
         self._batch_records = batch_records
-        self._most_records = most_records
+        self._most_bytes = most_bytes
         self._pieces: dict[TP, deque[Piece]] = {}
+        self._bytes = 0
 
     def lacking(self, partitions: Iterable[TP]) -> set[TP]:
         """Name those that do not have enough."""
-        if self._count(self._pieces) >= self._most_records:
+        if self._bytes >= self._most_bytes:
             return set()
-        return {tp for tp in partitions if self._count([tp]) < self._batch_records}
+        return {tp for tp in partitions if self._count(tp) < self._batch_records}
 
     def add(self, tp: TP, piece: Piece) -> None:
         """Append a piece."""
         self._pieces.setdefault(tp, deque()).append(piece)
+        self._bytes += _bytes(piece)
 
     def take(self, partitions: Iterable[TP]) -> dict[TP, Piece]:
         """Give of each partition what joins up, as far as it is one batch."""
@@ -53,14 +55,15 @@ class Prefetched:
     def drop(self, partitions: Collection[TP]) -> None:
         """Forget what there is of some partitions."""
         for tp in partitions:
-            self._pieces.pop(tp, None)
+            self._bytes -= sum(map(_bytes, self._pieces.pop(tp, ())))
 
     def clear(self) -> None:
         """Forget everything."""
         self._pieces.clear()
+        self._bytes = 0
 
-    def _count(self, partitions: Iterable[TP]) -> int:
-        return sum(len(piece.records) for tp in partitions for piece in self._pieces.get(tp, ()))
+    def _count(self, tp: TP) -> int:
+        return sum(len(piece.records) for piece in self._pieces.get(tp, ()))
 
     def _run(self, tp: TP) -> Piece:
         pieces = self._pieces[tp]
@@ -70,4 +73,10 @@ class Prefetched:
             records = records + more
         if not pieces:
             del self._pieces[tp]
-        return Piece(before, after, records)
+        taken = Piece(before, after, records)
+        self._bytes -= _bytes(taken)
+        return taken
+
+
+def _bytes(piece: Piece) -> int:
+    return sum(len(record.value or b"") for record in piece.records)

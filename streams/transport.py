@@ -55,8 +55,9 @@ _FULL_SECONDS = 0.005
 _FORGOTTEN_SECONDS = 5.0
 """After that a batch is not waited for: it may have been dropped on its way, as in a rebalance."""
 MOST_WAITING = 64_000
-"""Records that may wait for agents, of all partitions together, and as many to be handed over: what a worker holds in memory
-has a bound."""
+"""Records that may wait for agents, of all partitions together: what a worker holds in memory has a bound."""
+MOST_PREFETCHED_BYTES = 64 * 1024 * 1024
+"""What may wait to be handed over, of all partitions together."""
 
 Offsets = dict[Partition, int]
 LogRange = Callable[[Collection[Partition]], Awaitable[tuple[Offsets, Offsets]]]
@@ -91,7 +92,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._prefetched = Prefetched(self.app.conf.broker_max_poll_records, MOST_WAITING)
+        self._prefetched = Prefetched(self.app.conf.broker_max_poll_records, MOST_PREFETCHED_BYTES)
         self._assignment: Any = None
         """To which that belongs."""
         self._news = asyncio.Event()

@@ -11,13 +11,14 @@ from streams.batch import Record
 from streams.prefetched import Piece, Prefetched
 from streams.transport import BatchConsumerThread
 
+VALUE = b"{}"
 FIRST, SECOND = TP("x.lead_created", 0), TP("x.lead_created", 1)
 
 
 def records(partition: TP, before: int, count: int) -> list[Record]:
     """Make records that follow one another."""
     return [
-        Record(partition.topic, partition.partition, before + number, 0, None, b"{}", ()) for number in range(count)
+        Record(partition.topic, partition.partition, before + number, 0, None, VALUE, ()) for number in range(count)
     ]
 
 
@@ -59,7 +60,7 @@ def test_what_does_not_join_up_is_another_batch() -> None:
 
 def test_who_has_enough_is_given_no_more() -> None:
     """A partition has with a batch, and all together have with their bound."""
-    prefetched = Prefetched(3, 5)
+    prefetched = Prefetched(3, 5 * len(VALUE))
     assert prefetched.lacking([FIRST, SECOND]) == {FIRST, SECOND}
     prefetched.add(FIRST, piece(0, 3))
     assert prefetched.lacking([FIRST, SECOND]) == {SECOND}
@@ -70,11 +71,13 @@ def test_who_has_enough_is_given_no_more() -> None:
 
 
 def test_only_what_is_named_is_dropped() -> None:
-    """A partition that is to be read from elsewhere does not take the others with it."""
-    prefetched = Prefetched(100, 1000)
+    """A partition that is to be read from elsewhere does not take the others with it, and its room is free again."""
+    prefetched = Prefetched(100, 4 * len(VALUE))
     prefetched.add(FIRST, piece(0, 3))
     prefetched.add(SECOND, Piece(5, 6, records(SECOND, 5, 1)))
+    assert prefetched.lacking([FIRST, SECOND]) == set()
     prefetched.drop([FIRST])
+    assert prefetched.lacking([FIRST, SECOND]) == {FIRST, SECOND}
     assert prefetched.take([FIRST, SECOND]) == {SECOND: Piece(5, 6, records(SECOND, 5, 1))}
 
 

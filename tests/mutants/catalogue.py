@@ -254,6 +254,7 @@ _WORKER = (
             "    async def agent(batches: AsyncIterable[Batch]) -> None:\n"
             "        async for batch in batches:\n"
             "            arrivals.put(batch)\n"
+            "            await asyncio.sleep(0.05)\n"
             "            await app.consumer._carry_out_seeks()\n"
         ),
         tests=(_PLANTED + "test_what_is_read_again_reaches_the_agent",),
@@ -300,11 +301,11 @@ _WORKER = (
     ),
     Bug(
         name="stale-batches-processed",
-        harm="What was fetched before a seek is tried all the same: letters for events that were not the next to come.",
+        harm="While Redis is away what was fetched before a seek is tried on and on, ahead of what is to be read again.",
         file="streams/agents.py",
         old="        while self._steering.is_current(batch):\n",
         new="        while True:\n",
-        tests=(_PROCESSOR + "test_a_stale_batch_is_dropped_without_a_word_to_the_tables",),
+        tests=(_PROCESSOR + "test_a_batch_that_becomes_stale_while_it_is_tried_again_is_dropped",),
     ),
     Bug(
         name="lost-redis-noticed-by-traffic-only",

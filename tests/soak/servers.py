@@ -125,7 +125,9 @@ class Servers:
             self._copied += 1
             self.primary.pause()  # files change under the copier's hands otherwise
             try:
-                await asyncio.to_thread(shutil.copytree, self.primary.folder / "data", copy)
+                # A rewrite of the append-only file is another process, which goes on: its file is no data yet, and may vanish.
+                unfinished = shutil.ignore_patterns("temp-*")
+                await asyncio.to_thread(shutil.copytree, self.primary.folder / "data", copy, ignore=unfinished)
             finally:
                 self.primary.resume()
             self._copies.append(copy)

@@ -24,7 +24,7 @@ soak: $(VENV)/.dev
 mutants: $(VENV)/.dev
 	$(BIN)/python -m tests.mutants $(MUTANTS)
 
-# The worker's loop in simulated worlds, thousands a minute. SIMULATE='--seconds 60 --from 100000', '--from 7 --trace'.
+# The worker's loop in simulated worlds, more than a thousand a minute. SIMULATE='--seconds 60 --from 100000', '--from 7 --trace'.
 simulate: $(VENV)/.dev
 	$(BIN)/python -m tests.simulation $(SIMULATE)
 

@@ -1,1 +1,1 @@
-"""Whether as many leads come as usual: a model of the lead flow, without I/O and without a clock. docs/lead-flow.md is in words."""
+"""Whether as many leads come as usual: a model of the lead flow, without I/O and without a clock."""

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from salesfx.lead_flow.counts import bound, lower_tail
-from salesfx.lead_flow.usual import LeadFlow
+from salesfx.lead_flow.usual import LeadFlow, Usual
 
 WINDOWS = (1, 3, 7, 14)
 """Days that are looked at together, up to now."""
 _DAYS_A_YEAR = 365.25
 _SHARE = 1 / (len(WINDOWS) + 1)
 """Each of the windows, and the time since the last lead, may give as many false alarms."""
-_LOOKS = {1: 2.6, 3: 2.6, 7: 2.6, 14: 2.6}
+_LOOKS = 2.6
 """A window that slides makes more false alarms than windows that are laid end to end, by this factor."""
 _POWER = 0.8
 """A drop counts as one that would be seen where it is seen in four cases of five."""
@@ -36,6 +36,8 @@ class Window:
     """Its length; of the time since the last lead what it happens to be."""
     observed: int
     expected: float
+    variance: float
+    """Of a count that is expected to be that."""
     least: int
     """With so many or fewer it is an alarm; -1 where even none would be none."""
     probability: float
@@ -77,21 +79,16 @@ def judge(flow: LeadFlow, day: int, slot: int, false_alarms_per_year: float, *, 
 
     """
     windows = [_window(flow, day, slot, days, false_alarms_per_year, details) for days in WINDOWS]
-    found = [window for window in (*windows, _silence(flow, day, slot, false_alarms_per_year, details)) if window]
-    silence = found[-1] if found and found[-1] is not windows[-1] else None
+    silence = _silence(flow, day, slot, false_alarms_per_year, details)
+    found = [window for window in (*windows, silence) if window]
     if silence is not None and silence.is_low:
         return Judgement(State.SILENT, found)
     if any(window.is_low for window in found):
         return Judgement(State.LOW, found)
     longest = windows[-1] or windows[-2]
-    if longest is None or lower_tail(0, longest.expected, _variance(flow, day, longest)) > longest.level:
+    if longest is None or lower_tail(0, longest.expected, longest.variance) > longest.level:
         return Judgement(State.LITTLE_EVIDENCE, found)
     return Judgement(State.OK, found)
-
-
-def _variance(flow: LeadFlow, day: int, window: Window) -> float:
-    usual = flow.usual(day - int(window.days))
-    return usual.variance(window.expected) if usual else window.expected
 
 
 def _window(
@@ -101,13 +98,21 @@ def _window(
     if usual is None:
         return None
     observed = sum(flow.counts[day - days][slot:]) + sum(flow.totals[day - days + 1 : day])
-    expected = usual.expected(flow.kinds[day - days], slice(slot, None))
-    expected += usual.level * sum(usual.rhythm[kind] for kind in flow.kinds[day - days + 1 : day])
     if slot:
         observed += sum(flow.counts[day][:slot])
-        expected += usual.expected(flow.kinds[day], slice(slot))
-    level = false_alarms_per_year * _SHARE * days / _DAYS_A_YEAR / _LOOKS[days]
+    expected = _expected(flow, usual, (day - days, slot), (day, slot))
+    level = false_alarms_per_year * _SHARE * days / _DAYS_A_YEAR / _LOOKS
     return _compared(days, observed, expected, usual.variance(expected), level, details)
+
+
+def _expected(flow: LeadFlow, usual: Usual, since: tuple[int, int], until: tuple[int, int]) -> float:
+    """Give the expected count from one day and slot to another, which lies before the end of what is counted, or at it."""
+    (first, begin), (last, end) = since, until
+    if first == last:
+        return usual.expected(flow.kinds[first], slice(begin, end))
+    expected = usual.expected(flow.kinds[first], slice(begin, None))
+    expected += usual.level * sum(usual.rhythm[kind] for kind in flow.kinds[first + 1 : last])
+    return expected + usual.expected(flow.kinds[last], slice(end)) if end else expected
 
 
 def _silence(flow: LeadFlow, day: int, slot: int, false_alarms_per_year: float, details: bool) -> Window | None:
@@ -120,13 +125,7 @@ def _silence(flow: LeadFlow, day: int, slot: int, false_alarms_per_year: float, 
     usual = flow.usual(last_day) if last_day >= 0 else None
     if usual is None:
         return None
-    if last_day == day:
-        expected = usual.expected(flow.kinds[day], slice(last_slot + 1, slot))
-    else:
-        expected = usual.expected(flow.kinds[last_day], slice(last_slot + 1, None))
-        expected += usual.level * sum(usual.rhythm[kind] for kind in flow.kinds[last_day + 1 : day])
-        if slot:
-            expected += usual.expected(flow.kinds[day], slice(slot))
+    expected = _expected(flow, usual, (last_day, last_slot + 1), (day, slot))
     # As many such times begin in a year as slots have leads.
     a_day = sum(1 - math.exp(-usual.level * share) for share in usual.shape[0])
     level = false_alarms_per_year * _SHARE / (_DAYS_A_YEAR * a_day) if a_day else 0.0
@@ -138,7 +137,7 @@ def _compared(days: float, observed: int, expected: float, variance: float, leve
     probability = lower_tail(observed, expected, variance)
     least = bound(level, expected, variance) if details else -1
     drop = _smallest_drop(least, expected, variance) if details else None
-    return Window(days, observed, expected, least, probability, level, drop)
+    return Window(days, observed, expected, variance, least, probability, level, drop)
 
 
 def _smallest_drop(least: int, expected: float, variance: float) -> float | None:

@@ -17,8 +17,8 @@ LEAST_DAYS = 28
 CLOSED = 7
 """Kind of a day on which nobody works, beside the weekdays from 0, Monday."""
 _KINDS = 8
-_HALF_LIFE_DAYS = 10.0
-"""After so long a day has half its weight in the level."""
+_KEPT_A_DAY = 0.5 ** (1 / 10.0)
+"""Of a day's weight in the level so much is left a day later, and so half of it after ten."""
 _RHYTHM_PRIOR = 5.0
 """Leads that speak for a day like any other, against what came on its weekday."""
 _PRIOR_DAYS, _PRIOR_DISPERSION = 5, 1.5
@@ -56,7 +56,7 @@ class Usual:
 
     def variance(self, mean: float) -> float:
         """Give the variance of a count with this mean: chance, scatter, and a level that is not known exactly."""
-        return self.dispersion * mean + (self.wandering * mean) ** 2
+        return _variance(mean, self.dispersion, self.wandering)
 
 
 class LeadFlow:
@@ -94,6 +94,10 @@ class LeadFlow:
             enough = day - start >= LEAST_DAYS
             self._usual[day] = _usual(self, start, day) if enough else None
         return self._usual[day]
+
+
+def _variance(mean: float, dispersion: float, wandering: float) -> float:
+    return dispersion * mean + (wandering * mean) ** 2
 
 
 def _usual(flow: LeadFlow, start: int, end: int) -> Usual:
@@ -180,14 +184,13 @@ def _levels_before(
         with which another level began.
 
     """
-    forget = 0.5 ** (1 / _HALF_LIFE_DAYS)
     first = range(min(_WEEK, len(totals)))
     came, foreseen = float(sum(totals[day] for day in first)), sum(rhythm[kinds[day]] for day in first)
     levels, weights, apart = [came / foreseen], [], []
     steps: list[int] = []
     for day, (total, kind) in enumerate(zip(totals, kinds, strict=True)):
         mean = levels[-1] * rhythm[kind]
-        deviation = math.sqrt(max(dispersion * mean + (wandering * mean) ** 2, 1.0))
+        deviation = math.sqrt(max(_variance(mean, dispersion, wandering), 1.0))
         apart.append((total - mean, deviation))
         weight = min(1.0, max(_LEAST_WEIGHT, (_SLUMP * deviation / (mean - total)) ** 2)) if total < mean else 1.0
         for days, direction in ((_STEP_UP_DAYS, 1), (_STEP_DOWN_DAYS, -1)):
@@ -197,7 +200,7 @@ def _levels_before(
                     steps.append(day - days + 1)
         before = totals[day - 1] / rhythm[kinds[day - 1]] * rhythm[kind] if day and rhythm[kinds[day - 1]] else 0.0
         counted = min(float(total), max(mean + _SPIKE * deviation, before))
-        came, foreseen = forget * came + weight * counted, forget * foreseen + weight * rhythm[kind]
+        came, foreseen = _KEPT_A_DAY * came + weight * counted, _KEPT_A_DAY * foreseen + weight * rhythm[kind]
         levels.append(came / foreseen)
         weights.append(weight)
     return levels, weights, steps
@@ -227,7 +230,7 @@ def _wandering(
         mean = levels[day] * sum(rhythm[kind] for kind in kinds[day : day + _WEEK])
         if mean and not any(day - _WEEK < step < day + _WEEK for step in steps):
             off = (sum(totals[day : day + _WEEK]) - mean) ** 2
-            most = 9 * (dispersion * mean + (_PRIOR_WANDERING * mean) ** 2)
+            most = 9 * _variance(mean, dispersion, _PRIOR_WANDERING)
             excess += (min(off, most) - dispersion * mean) / _WEEK
             squares += mean**2 / _WEEK
             weeks += 1 / _WEEK
@@ -236,7 +239,7 @@ def _wandering(
     prior = _PRIOR_WEEKS * squares / weeks
     found = (max(excess, 0.0) + prior * _PRIOR_WANDERING**2) / (squares + prior)
     # The level itself is an estimate, from as many days as its weights come to.
-    days = (1 + 0.5 ** (1 / _HALF_LIFE_DAYS)) / (1 - 0.5 ** (1 / _HALF_LIFE_DAYS))
+    days = (1 + _KEPT_A_DAY) / (1 - _KEPT_A_DAY)
     leads = max(levels[-1] * min(days, len(totals)), 0.5)
     return math.sqrt(max(found, dispersion / leads))
 

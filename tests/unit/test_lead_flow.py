@@ -169,3 +169,10 @@ def test_a_greater_budget_sees_more() -> None:
     for one, many in zip(at_the_end(counts).windows, at_the_end(counts, budget=12.0).windows, strict=True):
         assert many.least >= one.least
         assert many.level > one.level
+
+
+def test_a_window_is_not_taken_for_the_time_since_the_last_lead() -> None:
+    """Of a short history the longest windows are missing, and so is the silence where the last lead came too early in it."""
+    judgement = at_the_end(steady(70, LEAST_DAYS - 1) + [[0]] * 4)
+    assert [window.days for window in judgement.windows] == [1, 3]
+    assert judgement.state is State.LOW

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 import ssl
+from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -79,12 +80,13 @@ def build_app(settings: Settings) -> faust.App:
 
     @app.task
     async def process_arrivals() -> None:
-        try:
-            await handler.process_arrivals()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever it is, nothing would be processed any more
-            end_process(error)
+        await _or_end(handler.process_arrivals())
+
+    async def look_once() -> None:
+        if app.rebalancing:
+            watch.wait_for_rebalance()
+        else:
+            await watch.look(app.consumer)
 
     @app.task
     async def look() -> None:
@@ -92,17 +94,19 @@ def build_app(settings: Settings) -> faust.App:
             await app.sleep(LOOK_SECONDS)
             if app.should_stop:
                 break
-            try:
-                if app.rebalancing:
-                    watch.wait_for_rebalance()
-                else:
-                    await watch.look(app.consumer)
-            except asyncio.CancelledError:
-                raise
-            except BaseException as error:  # noqa: BLE001 - whatever it is, going on would be unwatched
-                end_process(error)
+            await _or_end(look_once())
 
     return app
+
+
+async def _or_end(work: Awaitable[None]) -> None:
+    """Await what the worker cannot do without: whatever goes wrong in it, going on would be unwatched, or come to nothing."""
+    try:
+        await work
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # noqa: BLE001 - as above
+        end_process(error)
 
 
 def group_name(settings: Settings) -> str:

@@ -67,10 +67,11 @@ class Prefetched:
 
     def _run(self, tp: TP) -> Piece:
         pieces = self._pieces[tp]
-        before, after, records = pieces.popleft()
+        before, after, first = pieces.popleft()
+        records = list(first)
         while pieces and pieces[0].before == after and len(records) + len(pieces[0].records) <= self._batch_records:
             _, after, more = pieces.popleft()
-            records = records + more
+            records += more
         if not pieces:
             del self._pieces[tp]
         taken = Piece(before, after, records)

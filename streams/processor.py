@@ -272,17 +272,21 @@ def _joined(works: Sequence[Work]) -> Work:
 
 
 def _rejected(work: Work, outcome: Outcome) -> list[DeadLetter]:
-    return [DeadLetter(_record_of(event, work), why) for event, why in outcome.rejections]
+    records = _by_place(work) if outcome.rejections else {}
+    return [DeadLetter(records[_place(event)], why) for event, why in outcome.rejections]
 
 
-def _record_of(event: Event, work: Work) -> Record:
-    place = (event.topic, *event.standing.origin)
-    return next(
-        record
+def _by_place(work: Work) -> dict[tuple[str, int, int], Record]:
+    """Give the records by what `_place` tells of their events."""
+    return {
+        (covered.topic, covered.partition, record.offset): record
         for batch, covered in zip(work.batches, work.ranges, strict=True)
         for record in batch.records
-        if (covered.topic, record.partition, record.offset) == place
-    )
+    }
+
+
+def _place(event: Event) -> tuple[str, int, int]:
+    return event.topic, event.standing.partition, event.standing.offset
 
 
 class _ReadRecords:
@@ -327,7 +331,7 @@ _NOTHING = Outcome({}, {}, [])
 def _without_place(work: Work, full: AccountFullError) -> DeadLetter:
     """Refuse the only event of a batch's part."""
     refused = Refused(Reason.TOO_MANY_ENTITIES, f"{full} has {MAX_ENTITIES} deals and quotes; no further one is merged")
-    return DeadLetter(_record_of(work.events[0], work), refused)
+    return DeadLetter(_by_place(work)[_place(work.events[0])], refused)
 
 
 def _are_about_bounds(letters: Collection[DeadLetter]) -> bool:

@@ -37,7 +37,7 @@ log = logging.getLogger("salesfx.worker")
 SEEK_SECONDS = 10.0
 """Longest time for a seek; Faust would hang in it for ever, holding its partitions."""
 _PAUSE_SECONDS = 0.05
-"""Between looks for a partition that can be read."""
+"""Longest time between looks at what aiokafka holds: nothing tells of another assignment, or of a flow that goes on."""
 LOG_RANGE_SECONDS = 8.0
 """Longest time for asking where the log begins and ends. aiokafka would try for its whole request timeout of 90 s, and
 occupy one of the two workers of its thread meanwhile, through which every fetch and every seek goes."""

@@ -42,7 +42,7 @@ LOG_RANGE_SECONDS = 8.0
 """Longest time for asking where the log begins and ends. aiokafka would try for its whole request timeout of 90 s, and
 occupy one of the two workers of its thread meanwhile, through which every fetch and every seek goes."""
 FETCH_MIN_BYTES = 100_000
-FETCH_MAX_WAIT_MS = 10
+FETCH_MAX_WAIT_MS = 5
 """The broker answers a fetch when it has so much, or after so long. What comes meanwhile comes together: one fetch for each event,
 and one commit, would take several times the processor, and so be later. It also holds a fetch that finds nothing, and
 aiokafka asks it for no other partition meanwhile, so that a long wait would let those that are behind wait for the others."""

@@ -47,7 +47,7 @@ class BatchHandler:
     async def process_arrivals(self) -> None:
         """Process batches in the order of their arrival, for ever; what it raises is a defect that ends the worker.
 
-        A large one is on its way while the next is decoded. Small ones are awaited: what arrives meanwhile goes together.
+        A large one is on its way while the next is decoded and, as far as that can be known, merged. Small ones are awaited: what arrives meanwhile goes together.
         """
         try:
             await self._process_groups()
@@ -61,6 +61,8 @@ class BatchHandler:
                 self._in_hand.update(batch.source for batch in together)
                 works = [work for batch in together if (work := await self._decoded(batch)) is not None]
                 if before is not None:
+                    if not before.done():
+                        works = [await self._processor.fold_ahead(work) for work in works]
                     await before
                 before = group.create_task(self._persist(works, together))
                 if is_small(together):

@@ -56,6 +56,8 @@ class Work(NamedTuple):
     """Records that could not be decoded."""
     seconds: float
     """How long the decoding took."""
+    ahead: "_Ahead | None" = None
+    """What could be done while the batch before it was on its way."""
 
     @property
     def batch(self) -> Batch:
@@ -86,6 +88,10 @@ class Processor:
         self._gap = asyncio.Event()
         """Whether the batch that is being merged waits for a server, or there is none."""
         self._gap.set()
+        self._on_its_way: Commit | None = None
+        """The commit that waits for its answer."""
+        self._last: Commit | None = None
+        """The last one that is in."""
 
     async def process(self, work: Work) -> Elsewhere | None:
         """Take one batch to the tables.
@@ -100,8 +106,9 @@ class Processor:
         """
         started = time.perf_counter()
         self._gap.clear()
+        ahead = work.ahead if work.ahead is not None and work.ahead.after is self._last else None
         try:
-            return await self._settle(work)
+            return await self._settle(work, ahead)
         finally:
             self._gap.set()
             self._note_seconds(work, time.perf_counter() - started)
@@ -129,6 +136,24 @@ class Processor:
         finally:
             self._note_seconds(work, time.perf_counter() - started)
         return isinstance(answer, Committed)
+
+    async def fold_ahead(self, work: Work) -> Work:
+        """Read and merge a batch while the commit of the one before it is on its way, as if that were in already.
+
+        It counts only where just that commit gets in. What it rests on is compared at its own commit, like all that is read.
+        """
+        await self._gap.wait()
+        before = self._on_its_way
+        if before is None:
+            return work
+        started, records = time.perf_counter(), _ReadRecords(self._tables, before)
+        try:
+            outcome, letters = await self._folded(work, records)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the try that counts meets it again, and treats it
+            log.debug("%s is not merged ahead: %s: %s", work.batch.source, type(error).__name__, error)
+            return work
+        seconds = work.seconds + time.perf_counter() - started
+        return work._replace(ahead=_Ahead(before, records, outcome, letters), seconds=seconds)
 
     async def _waiting(self, answer: Awaitable[_Answered]) -> _Answered:
         """Wait for a server's answer, and let others be decoded meanwhile; reading is too short a wait for that."""
@@ -164,12 +189,15 @@ class Processor:
             share = len(batch.records) / records if records else 1 / len(work.batches)
             self._seconds_of[covered.topic] += (work.seconds + seconds) * share
 
-    async def _settle(self, work: Work) -> Elsewhere | None:
-        records = _ReadRecords(self._tables)
+    async def _settle(self, work: Work, ahead: "_Ahead | None" = None) -> Elsewhere | None:
+        records = _ReadRecords(self._tables) if ahead is None else ahead.records
         sent: set[bytes] = set()
         while True:
             try:
-                outcome, letters = await self._folded(work, records)
+                if ahead is None:
+                    outcome, letters = await self._folded(work, records)
+                else:
+                    (_, _, outcome, letters), ahead = ahead, None
             except AccountFullError as full:
                 if len(work.events) > 1:
                     return await self._settle_halves(work)
@@ -185,10 +213,19 @@ class Processor:
                 await self._waiting(self._letter_box.send(unsent))
                 sent.update(letter.origin for letter in unsent)
             commit = self._commit(work, records, outcome, letters)
-            answer = await self._waiting(self._tables.commit(commit))
+            answer = await self._answer(commit)
             if not isinstance(answer, Conflict):
                 return self._verdict(answer, work)
             _forget_conflicts(records, work, answer)
+
+    async def _answer(self, commit: Commit) -> Answer:
+        self._on_its_way = commit
+        try:
+            answer = await self._waiting(self._tables.commit(commit))
+        finally:
+            self._on_its_way = None
+        self._last = commit if isinstance(answer, Committed) else None
+        return answer
 
     async def _folded(self, work: Work, records: "_ReadRecords") -> tuple[Outcome, list[DeadLetter]]:
         """Merge events, reading what is missing in `records`."""
@@ -292,19 +329,31 @@ def _place(event: Event) -> tuple[str, int, int]:
 class _ReadRecords:
     """The records that were read for a batch, apart from their versions."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, before: Commit | None = None) -> None:
+        """Make one; records that a commit before it writes are taken from there, as they will be."""
         self._tables = tables
+        self._before = before
         self.contents: dict[str, bytes | None] = {}
         self.versions: dict[str, bytes] = {}
 
     async def read(self, refs: Collection[str]) -> None:
         """Read those that were not read yet."""
         missing = [ref for ref in refs if ref not in self.contents]
+        if self._before is not None:
+            missing = [ref for ref in missing if not self._taken(ref, self._before)]
         if not missing:
             return
         for ref, record in (await self._tables.load(missing)).items():
             self.versions[ref] = b"" if record is None else record[:VERSION_BYTES]
             self.contents[ref] = None if record is None else record[VERSION_BYTES:]
+
+    def _taken(self, ref: str, before: Commit) -> bool:
+        """Take a record from the commit before, where that writes it."""
+        if ref not in before.writes:
+            return False
+        content = self.contents[ref] = before.writes[ref]
+        self.versions[ref] = b"" if content is None else before.version
+        return True
 
     async def forget_changed(self) -> bool:
         """Have those read again that others have changed since; tell whether there are any."""
@@ -314,9 +363,19 @@ class _ReadRecords:
         return bool(changed)
 
     def forget(self, refs: Collection[str]) -> None:
-        """Have them read again."""
+        """Have them read again, from the tables."""
+        self._before = None
         for ref in refs:
             del self.contents[ref], self.versions[ref]
+
+
+class _Ahead(NamedTuple):
+    """What a batch comes to if the commit before it gets in."""
+
+    after: Commit
+    records: _ReadRecords
+    outcome: Outcome
+    letters: list[DeadLetter]
 
 
 def _forget_conflicts(records: _ReadRecords, work: Work, conflict: Conflict) -> None:

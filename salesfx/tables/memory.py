@@ -1,6 +1,5 @@
 """The tables in memory: the twin of the Redis ones, for tests and for trying things without a server."""
 
-import os
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 
@@ -64,12 +63,12 @@ class MemoryTables:
         return Committed()
 
     def _apply(self, commit: Commit) -> None:
-        data, version = self.data, os.urandom(VERSION_BYTES)
+        data = self.data
         for ref, content in commit.writes.items():
             if content is None:
                 data.records.pop(ref, None)
             else:
-                data.records[ref] = version + content
+                data.records[ref] = commit.version + content
         for name, increments in by_table(commit.cells).items():
             _add(data.tables.setdefault(name, {}), increments)
             if not data.tables[name]:

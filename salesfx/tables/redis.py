@@ -1,6 +1,5 @@
 """The tables in a real Redis or Valkey."""
 
-import os
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from importlib import resources
@@ -100,9 +99,8 @@ class RedisTables:
     def _packed(self, commit: Commit) -> tuple[list[str], list[bytes]]:
         """Give the records that a commit is about, and the script's arguments."""
         refs = [*commit.writes, *(ref for ref in commit.seen if ref not in commit.writes)]
-        version = os.urandom(VERSION_BYTES)
         seen = b"".join(commit.seen[ref] or _NO_VERSION for ref in refs)
-        contents = [b"" if content is None else version + content for content in commit.writes.values()]
+        contents = [b"" if content is None else commit.version + content for content in commit.writes.values()]
         batch = {
             "prefix": self._layout.prefix,
             "fingerprint": self._fingerprint,

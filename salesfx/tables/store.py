@@ -1,5 +1,6 @@
 """What every store of the tables can do; the Redis one and its in-memory twin pass the same contract tests."""
 
+import os
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from typing import NamedTuple, Protocol
 from salesfx.definitions import Definitions
 from salesfx.errors import NeedsAttentionError, SalesfxError
 from salesfx.kpi import Cells
+from salesfx.tables.layout import VERSION_BYTES
 
 Versioned = dict[str, bytes | None]
 """Records by reference, each with its version in front; None where there is none."""
@@ -68,6 +70,8 @@ class Commit:
     """Increments of the counters; they are exact, because they are part of the commit."""
     marks: Mapping[str, str] = field(default_factory=dict)
     """Times to be kept as they are."""
+    version: bytes = field(default_factory=lambda: os.urandom(VERSION_BYTES))
+    """Of every record that it writes, and of this attempt alone: a counter would be fooled by a Redis that lost a write."""
 
 
 @dataclass(frozen=True, slots=True)

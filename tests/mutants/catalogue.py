@@ -23,9 +23,13 @@ _COMMIT = (
     Bug(
         name="version-is-a-counter",
         harm="A commit that was held up through a failover matches a record that is another by now: an event is lost.",
-        file=_REDIS,
-        old="version = os.urandom(VERSION_BYTES)",
-        new='version = (max(map(int.from_bytes, commit.seen.values()), default=0) + 1).to_bytes(VERSION_BYTES, "big")',
+        file="streams/processor.py",
+        old="            marks=marks,\n",
+        new=(
+            "            marks=marks,\n"
+            "            version=(max(map(int.from_bytes, records.versions.values()), default=0) + 1)"
+            '.to_bytes(VERSION_BYTES, "big"),\n'
+        ),
         tests=("tests/integration/test_planted_bugs.py::test_a_commit_held_up_through_a_failover_is_merged_again",),
     ),
     Bug(
@@ -432,11 +436,11 @@ _WORKER = (
             "                await self._waiting(self._letter_box.send(unsent))\n"
             "                sent.update(letter.origin for letter in unsent)\n"
             "            commit = self._commit(work, records, outcome, letters)\n"
-            "            answer = await self._waiting(self._tables.commit(commit))\n"
+            "            answer = await self._answer(commit)\n"
         ),
         new=(
             "            commit = self._commit(work, records, outcome, letters)\n"
-            "            answer = await self._waiting(self._tables.commit(commit))\n"
+            "            answer = await self._answer(commit)\n"
             "            if unsent:\n"
             "                await self._waiting(self._letter_box.send(unsent))\n"
             "                sent.update(letter.origin for letter in unsent)\n"
@@ -457,12 +461,22 @@ _WORKER = (
         file="streams/processor.py",
         old=(
             "        missing = [ref for ref in refs if ref not in self.contents]\n"
+            "        if self._before is not None:\n"
+            "            missing = [ref for ref in missing if not self._taken(ref, self._before)]\n"
             "        if not missing:\n"
             "            return\n"
             "        for ref, record in (await self._tables.load(missing)).items():\n"
             '            self.versions[ref] = b"" if record is None else record[:VERSION_BYTES]\n'
             "            self.contents[ref] = None if record is None else record[VERSION_BYTES:]\n"
             "\n"
+            "    def _taken(self, ref: str, before: Commit) -> bool:\n"
+            '        """Take a record from the commit before, where that writes it."""\n'
+            "        if ref not in before.writes:\n"
+            "            return False\n"
+            "        content = self.contents[ref] = before.writes[ref]\n"
+            '        self.versions[ref] = b"" if content is None else before.version\n'
+            "        return True\n"
+            "\n"
             "    async def forget_changed(self) -> bool:\n"
             '        """Have those read again that others have changed since; tell whether there are any."""\n'
             "        current = await self._tables.load(list(self.versions))\n"
@@ -471,18 +485,29 @@ _WORKER = (
             "        return bool(changed)\n"
             "\n"
             "    def forget(self, refs: Collection[str]) -> None:\n"
-            '        """Have them read again."""\n'
+            '        """Have them read again, from the tables."""\n'
+            "        self._before = None\n"
             "        for ref in refs:\n"
             "            del self.contents[ref], self.versions[ref]\n"
         ),
         new=(
             "        missing = [ref for ref in refs if ref not in self.versions]\n"
+            "        if self._before is not None:\n"
+            "            missing = [ref for ref in missing if not self._taken(ref, self._before)]\n"
             "        if not missing:\n"
             "            return\n"
             "        for ref, record in (await self._tables.load(missing)).items():\n"
             '            self.versions[ref] = b"" if record is None else record[:VERSION_BYTES]\n'
             "            self.contents.setdefault(ref, None if record is None else record[VERSION_BYTES:])\n"
             "\n"
+            "    def _taken(self, ref: str, before: Commit) -> bool:\n"
+            '        """Take a record from the commit before, where that writes it."""\n'
+            "        if ref not in before.writes:\n"
+            "            return False\n"
+            "        content = self.contents[ref] = before.writes[ref]\n"
+            '        self.versions[ref] = b"" if content is None else before.version\n'
+            "        return True\n"
+            "\n"
             "    async def forget_changed(self) -> bool:\n"
             '        """Have those read again that others have changed since; tell whether there are any."""\n'
             "        current = await self._tables.load(list(self.versions))\n"
@@ -491,7 +516,8 @@ _WORKER = (
             "        return bool(changed)\n"
             "\n"
             "    def forget(self, refs: Collection[str]) -> None:\n"
-            '        """Have them read again."""\n'
+            '        """Have them read again, from the tables."""\n'
+            "        self._before = None\n"
             "        for ref in refs:\n"
             "            del self.versions[ref]\n"
         ),

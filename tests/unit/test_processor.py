@@ -1,5 +1,6 @@
 """The way of one batch, where a real server cannot be made to fail at will."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -21,7 +22,7 @@ from salesfx.rules import Rules
 from salesfx.tables import MemoryTables
 from salesfx.tables.layout import DAYS, HOURS, to_cells
 from salesfx.tables.store import Answer, Commit, Committed, Conflict, DefinitionsChangedError, Elsewhere
-from streams import agents
+from streams import agents, arrivals
 from streams.agents import BatchHandler
 from streams.batch import SMALL_BATCH, Batch, Partition
 from streams.dead_letters import DeadLetter
@@ -568,3 +569,57 @@ async def test_an_answer_that_is_lost_is_lost_for_all_of_them(bench: Bench) -> N
     assert bench.steering.again == []
     assert (bench.offset("lead_created"), bench.tables.data.offsets["lead_created:1"]) == (1, 1)
     assert bench.tables.cells() == reference(lead_created=[lead(1), lead(2)])
+
+
+# Large batches, which are merged while the one before is on its way.
+
+
+@pytest.fixture
+def all_are_large(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no batches go together, and the first commit take a while."""
+    monkeypatch.setattr(arrivals, "SMALL_BATCH", 0)
+    bench.tables.before_commit = [lambda: asyncio.sleep(0.01)]
+
+
+@pytest.mark.usefixtures("all_are_large")
+async def test_a_batch_is_merged_onto_what_the_one_before_writes(bench: Bench) -> None:
+    """A quote finds its lead in the commit that is on its way, and asks the tables for the rest only."""
+    await handle(bench.handler, batch(LEADS, 0, [lead(0)]), batch(QUOTES, 0, [quote(1)]))
+    assert bench.tables.reads == [{"lead:L0"}, {"quote:Q1"}]
+    assert bench.tables.answers == [Committed(), Committed()]
+    assert bench.tables.cells() == reference(lead_created=[lead(0)], quote_sent=[quote(1)])
+
+
+@pytest.mark.usefixtures("all_are_large")
+async def test_what_was_merged_onto_a_commit_that_was_refused_is_merged_again(bench: Bench) -> None:
+    """Another worker's commit comes before the first: neither batch may overwrite what that brought."""
+    other = Bench()
+    other.tables.data = bench.tables.data
+    await other.tables.open(DEFINITIONS)
+    newer, older = deal(3, lead_id="L0", amount="30"), quote(2, amount="7")
+
+    async def meddle() -> None:
+        await asyncio.sleep(0.01)
+        await process(other.processor, batch(DEALS, 0, [newer]))
+
+    bench.tables.before_commit = [meddle]
+    await handle(bench.handler, batch(LEADS, 0, [lead(0)]), batch(QUOTES, 0, [quote(1), older]))
+    assert [type(answer) for answer in bench.tables.answers] == [Conflict, Committed, Committed]
+    assert bench.tables.cells() == reference(lead_created=[lead(0)], quote_sent=[quote(1), older], deal_closed=[newer])
+
+
+@pytest.mark.usefixtures("all_are_large")
+async def test_what_was_merged_onto_a_commit_whose_answer_was_lost_counts_once(bench: Bench) -> None:
+    """That the first batch is in is found out by its offset; the second is then merged by what the tables hold."""
+    bench.tables.replies_to_lose = 1
+    await handle(bench.handler, batch(LEADS, 0, [lead(0)]), batch(QUOTES, 0, [quote(1)]))
+    assert [type(answer) for answer in bench.tables.answers] == [Committed, Elsewhere, Committed]
+    assert bench.tables.cells() == reference(lead_created=[lead(0)], quote_sent=[quote(1)])
+
+
+@pytest.mark.usefixtures("all_are_large")
+async def test_what_was_merged_onto_a_batch_that_is_read_again_is_dropped_where_it_rests_on_it(bench: Bench) -> None:
+    """The first batch begins elsewhere and does not get in: the second counts by itself."""
+    await handle(bench.handler, batch(LEADS, 5, [lead(0)]), batch(QUOTES, 0, [quote(1)]))
+    assert [partition for partition, _ in bench.steering.again] == [LEADS]
+    assert bench.tables.cells() == reference(quote_sent=[quote(1)])

@@ -202,7 +202,7 @@ for topic, step in pairs(batch.arrived) do
     local before = redis.call('HGET', marks, name)
     local share = (tonumber(before or '0') or 0) * step[1] + step[2]
     if share >= 0.001 then
-        redis.call('HSET', marks, name, string.format('%.3f', share))
+        redis.call('HSET', marks, name, string.format('%.6f', share))
     elseif before then
         redis.call('HDEL', marks, name)
     end

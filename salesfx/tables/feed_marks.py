@@ -43,7 +43,7 @@ def note_refused(marks: dict[str, str], topic: str, events: int, refused: int) -
     if share < _LEAST_SHARE:
         marks.pop(name, None)
     else:
-        marks[name] = f"{share:.3f}"
+        marks[name] = f"{share:.6f}"
 
 
 def note_heartbeats(marks: dict[str, str], heartbeats: Sequence[tuple[str, str, str]]) -> list[str]:

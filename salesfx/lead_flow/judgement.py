@@ -67,19 +67,32 @@ class Judgement:
         return min(self.windows, key=lambda window: window.probability / window.level, default=None)
 
 
-def judge(flow: LeadFlow, day: int, slot: int, false_alarms_per_year: float, *, details: bool = True) -> Judgement:
+def judge(
+    flow: LeadFlow,
+    day: int,
+    slot: int,
+    false_alarms_per_year: float,
+    *,
+    details: bool = True,
+    part: float = 0.0,
+    last_lead: tuple[int, float] | None = None,
+) -> Judgement:
     """Judge a lead flow at a moment.
 
     Args:
-        flow: The counts; what comes at that moment or later is not looked at.
+        flow: The counts; what comes after that moment is not looked at.
         day: Number of the day.
         slot: Slots of it that are over; 0 as the day begins.
         false_alarms_per_year: How many there may be where nothing changes.
         details: Also tell the bounds and the smallest drops, which takes most of the time.
+        part: Share of the next slot that is over too, below 1. Its count so far then is that slot's count.
+        last_lead: When the last lead came, where it is known: number of the day, and slots of it until then, like 9.25.
+            Else it is taken to have come at the end of its slot.
 
     """
-    windows = [_window(flow, day, slot, days, false_alarms_per_year, details) for days in WINDOWS]
-    silence = _silence(flow, day, slot, false_alarms_per_year, details)
+    now = _Moment(day, slot, part)
+    windows = [_window(flow, now, days, false_alarms_per_year, details) for days in WINDOWS]
+    silence = _silence(flow, now, last_lead, false_alarms_per_year, details)
     found = [window for window in (*windows, silence) if window]
     if silence is not None and silence.is_low:
         return Judgement(State.SILENT, found)
@@ -91,46 +104,68 @@ def judge(flow: LeadFlow, day: int, slot: int, false_alarms_per_year: float, *, 
     return Judgement(State.OK, found)
 
 
-def _window(
-    flow: LeadFlow, day: int, slot: int, days: int, false_alarms_per_year: float, details: bool
-) -> Window | None:
-    usual = flow.usual(day - days) if day >= days else None
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    day: int
+    slot: int
+    part: float
+
+    @property
+    def slots(self) -> float:
+        """Slots of the day that are over."""
+        return self.slot + self.part
+
+
+def _window(flow: LeadFlow, now: _Moment, days: int, false_alarms_per_year: float, details: bool) -> Window | None:
+    """Look at some days up to now; they begin with a whole slot."""
+    usual = flow.usual(now.day - days) if now.day >= days else None
     if usual is None:
         return None
-    observed = sum(flow.counts[day - days][slot:]) + sum(flow.totals[day - days + 1 : day])
-    if slot:
-        observed += sum(flow.counts[day][:slot])
-    expected = _expected(flow, usual, (day - days, slot), (day, slot))
+    observed = sum(flow.counts[now.day - days][now.slot :]) + sum(flow.totals[now.day - days + 1 : now.day])
+    if now.slots:
+        observed += sum(flow.counts[now.day][: math.ceil(now.slots)])
+    expected = _expected(flow, usual, _Moment(now.day - days, now.slot, 0.0), now)
     level = false_alarms_per_year * _SHARE * days / _DAYS_A_YEAR / _LOOKS
     return _compared(days, observed, expected, usual.variance(expected), level, details)
 
 
-def _expected(flow: LeadFlow, usual: Usual, since: tuple[int, int], until: tuple[int, int]) -> float:
-    """Give the expected count from one day and slot to another, which lies before the end of what is counted, or at it."""
-    (first, begin), (last, end) = since, until
-    if first == last:
-        return usual.expected(flow.kinds[first], slice(begin, end))
-    expected = usual.expected(flow.kinds[first], slice(begin, None))
-    expected += usual.level * sum(usual.rhythm[kind] for kind in flow.kinds[first + 1 : last])
-    return expected + usual.expected(flow.kinds[last], slice(end)) if end else expected
+def _expected(flow: LeadFlow, usual: Usual, since: _Moment, until: _Moment) -> float:
+    """Give the expected count from one moment to another, which lies before the end of what is counted, or at it."""
+    days = range(since.day + 1, until.day)
+    expected = usual.level * sum(usual.rhythm[flow.kinds[day]] for day in days)
+    if until.day > since.day:
+        expected += usual.expected(flow.kinds[since.day]) if since.day < len(flow.kinds) else 0.0
+    if until.slots:
+        expected += usual.until(flow.kinds[until.day], until.slots)
+    return expected - (usual.until(flow.kinds[since.day], since.slots) if since.slots else 0.0)
 
 
-def _silence(flow: LeadFlow, day: int, slot: int, false_alarms_per_year: float, details: bool) -> Window | None:
-    """Look at the time since the last lead, which begins after the slot in which it came."""
-    last_day, last_slot = day, slot - 1
-    while last_day >= 0 and (last_slot < 0 or not flow.counts[last_day][last_slot]):
-        last_slot -= 1
-        if last_slot < 0:
-            last_day, last_slot = last_day - 1, flow.slots - 1
-    usual = flow.usual(last_day) if last_day >= 0 else None
-    if usual is None:
+def _silence(
+    flow: LeadFlow, now: _Moment, last_lead: tuple[int, float] | None, false_alarms_per_year: float, details: bool
+) -> Window | None:
+    """Look at the time since the last lead."""
+    since = _last_lead(flow, now) if last_lead is None else _Moment(last_lead[0], 0, last_lead[1])
+    usual = flow.usual(since.day) if since is not None else None
+    if since is None or usual is None:
         return None
-    expected = _expected(flow, usual, (last_day, last_slot + 1), (day, slot))
+    expected = max(0.0, _expected(flow, usual, since, now))
     # As many such times begin in a year as slots have leads.
     a_day = sum(1 - math.exp(-usual.level * share) for share in usual.shape[0])
     level = false_alarms_per_year * _SHARE / (_DAYS_A_YEAR * a_day) if a_day else 0.0
-    days = day - last_day + (slot - last_slot - 1) / flow.slots
+    days = max(0.0, now.day - since.day + (now.slots - since.slots) / flow.slots)
     return _compared(days, 0, expected, usual.variance(expected), level, details)
+
+
+def _last_lead(flow: LeadFlow, now: _Moment) -> _Moment | None:
+    """Give the end of the slot of the last lead; None where there is none."""
+    day, slot = now.day, math.ceil(now.slots) - 1
+    while day >= 0:
+        while slot >= 0:
+            if flow.counts[day][slot]:
+                return now if (day, slot) == (now.day, now.slot) else _Moment(day, slot + 1, 0.0)
+            slot -= 1
+        day, slot = day - 1, flow.slots - 1
+    return None
 
 
 def _compared(days: float, observed: int, expected: float, variance: float, level: float, details: bool) -> Window:

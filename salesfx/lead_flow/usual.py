@@ -54,6 +54,12 @@ class Usual:
         """Give the expected count of a day of a kind, or of some of its slots."""
         return self.level * self.rhythm[kind] * sum(self.shape[kind][slots])
 
+    def until(self, kind: int, slots: float) -> float:
+        """Give the expected count of the first slots of a day of a kind, like 9.25 of them."""
+        whole = int(slots)
+        expected = self.expected(kind, slice(whole))
+        return expected + (slots - whole) * self.expected(kind, slice(whole, whole + 1)) if slots > whole else expected
+
     def variance(self, mean: float) -> float:
         """Give the variance of a count with this mean: chance, scatter, and a level that is not known exactly."""
         return _variance(mean, self.dispersion, self.wandering)

@@ -20,6 +20,8 @@ from prometheus_client.registry import Collector
 from salesfx import __version__
 from salesfx.events import TOPICS
 from salesfx.kpi import CATALOGUE, Breakdown, Metric
+from salesfx.lead_flow.live import LeadFlows
+from salesfx.lead_flow_gauges import lead_flow_families
 from salesfx.reading.lag import LogEndsView
 from salesfx.reading.numbers import Numbers, Person
 from salesfx.reading.report import CATEGORIES
@@ -36,7 +38,13 @@ _SALESPERSON = "salesperson"
 class SalesCollector(Collector):
     """The families of one scrape."""
 
-    def __init__(self, snapshot: Snapshot | None, today: date, log_ends: LogEndsView | None = None) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot | None,
+        today: date,
+        log_ends: LogEndsView | None = None,
+        lead_flows: LeadFlows | None = None,
+    ) -> None:
         """Make a collector.
 
         Args:
@@ -44,11 +52,13 @@ class SalesCollector(Collector):
                 `salesfx_up` is 0 and nothing stale is said.
             today: Local date in the business time zone.
             log_ends: What Kafka said last; None where it was not asked yet.
+            lead_flows: What is said of the lead flow, by the same snapshot.
 
         """
         self._snapshot = snapshot
         self._today = today
         self._log_ends = log_ends
+        self._lead_flows = lead_flows
 
     def describe(self) -> list[Family]:
         """Name no families beforehand, so that registering reads nothing."""
@@ -73,6 +83,8 @@ class SalesCollector(Collector):
         yield from _context(window, snapshot)
         for metric in CATALOGUE:
             yield from _metric_families(metric, window)
+        if self._lead_flows is not None:
+            yield from lead_flow_families(self._lead_flows)
         yield from _counters(snapshot.counters)
         yield _batches(snapshot.counters)
         yield from _marks(snapshot.marks)

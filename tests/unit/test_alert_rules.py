@@ -4,14 +4,19 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from salesfx.exporter import SalesCollector
+from salesfx.lead_flow.live import LeadFlowJudge
 from salesfx.reading.lag import LogEndsView
-from tests.unit.test_exporter import families, full_snapshot
+from salesfx.reading.lead_flow import judged
+from salesfx.settings import Settings
+from tests.unit.test_exporter import TODAY, full_snapshot
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "prometheus"
@@ -71,6 +76,7 @@ def test_the_rules_do_what_their_tests_say(tmp_path: Path) -> None:
         ("(salesfx_feed_up) == 0\n        for", "(salesfx_feed_up) == 1\n        for"),
         ("          unless on () (max without (instance, job) (salesfx_feed_up) == 0)\n", ""),
         ("keep_firing_for: 1h", "keep_firing_for: 5m"),
+        ("for: 15m\n        keep_firing_for: 1h", "for: 5m\n        keep_firing_for: 1h"),
         ('max without (instance, state) (salesfx_lead_flow_state{state=~"low', 'max without (instance) (salesfx_lead_flow_state{state=~"low'),
         ('salesfx_lead_flow_state{state=~"low|silent"}', 'salesfx_lead_flow_state{state=~"low"}'),
         ('          unless on () (max without (instance, job, state) (salesfx_lead_flow_state{state=~"low|silent"}) == 1)\n', ""),
@@ -97,9 +103,12 @@ def expressions() -> Iterator[str]:
 
 
 async def exported() -> set[str]:
-    """Give the names of all samples of a full scrape."""
-    shown = families(await full_snapshot(), log_ends=LogEndsView(True, {"lead_created:0": 45}))
-    return {sample.name for family in shown for sample in family.samples}
+    """Give the names of all families and samples of a full scrape."""
+    snapshot = await full_snapshot()
+    flows = judged(LeadFlowJudge(Settings()), snapshot, datetime(2026, 11, 20, 12, tzinfo=UTC), "Europe/Sofia")
+    collector = SalesCollector(snapshot, TODAY, LogEndsView(True, {"lead_created:0": 45}), (), flows)
+    shown = list(collector.collect())
+    return {family.name for family in shown} | {sample.name for family in shown for sample in family.samples}
 
 
 async def test_the_rules_name_only_what_is_exported() -> None:

@@ -38,7 +38,10 @@ A_MINUTE = 3
 """Leads, round the clock: what is usual is known soon, and silence too."""
 ZONES = ("Europe/Sofia", "Asia/Kathmandu", "Asia/Kolkata")
 """Silence is counted from the end of the hour of the last lead; hours end at other minutes in each of these."""
-LEAST_AHEAD = timedelta(minutes=2)
+LEAST_AHEAD = timedelta(minutes=3)
+"""Time to start everything and to publish the history."""
+MARGIN = timedelta(seconds=5)
+"""Before the hour's end the last lead is sent: one after it would have silence counted from an hour later."""
 LONGEST = timedelta(minutes=40)
 SCRAPE = "5s"
 EXPECTED = {"flow": ("SalesfxLeadFlowLow", "SalesfxFeedStale")}
@@ -154,14 +157,20 @@ def watching(folder: Path, stack: StackProcess, received: Received, pending: int
         yield
 
 
-def boundary(now: datetime) -> tuple[str, datetime]:
+def begin_of_hour(zone: str, moment: datetime) -> datetime:
+    """Tell when the hour began in a zone."""
+    return moment.astimezone(ZoneInfo(zone)).replace(minute=0, second=0, microsecond=0).astimezone(UTC)
+
+
+def next_end(now: datetime) -> tuple[str, datetime]:
     """Choose the zone whose hour ends soonest, but not at once; give it and that moment."""
+    ends = [(zone, begin_of_hour(zone, now + LEAST_AHEAD) + timedelta(hours=1)) for zone in ZONES]
+    return min(ends, key=lambda found: found[1])
 
-    def end(zone: str) -> datetime:
-        local = (now + LEAST_AHEAD).astimezone(ZoneInfo(zone))
-        return (local.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)).astimezone(UTC)
 
-    return min(((zone, end(zone)) for zone in ZONES), key=lambda found: found[1])
+def last_end(now: datetime) -> tuple[str, datetime]:
+    """Choose the zone whose hour has just ended; give it and that moment."""
+    return max(((zone, begin_of_hour(zone, now)) for zone in ZONES), key=lambda found: found[1])
 
 
 def write_history(file: Path, until: datetime) -> int:
@@ -178,9 +187,10 @@ def write_history(file: Path, until: datetime) -> int:
 
 
 class Crm:
-    """Publishes leads at the usual rate, with heartbeats, until it is told to stop either."""
+    """Publishes leads at the usual rate, with heartbeats, until it is told to stop either, or until a moment."""
 
-    def __init__(self, stack: StackProcess) -> None:
+    def __init__(self, stack: StackProcess, until: datetime) -> None:
+        self._until = until
         self._publisher = Publisher(kafka=stack.kafka, feed="crm")
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._publish, daemon=True)
@@ -189,17 +199,18 @@ class Crm:
     def _publish(self) -> None:
         chance, count = random.Random(7), 0
         while not self._over.wait(60 * chance.expovariate(A_MINUTE)):
+            if datetime.now(UTC) >= self._until:
+                return
             count += 1
             self._publisher.send(
                 LeadCreated(event_id=f"n{count}", lead_id=f"N{count}", occurred_at=datetime.now(UTC), source="web")
             )
 
-    def stop_leads(self) -> datetime:
+    def stop_leads(self) -> None:
         """Publish no lead any more; the heartbeats go on."""
         self._over.set()
         self._thread.join()
         self._publisher.flush()
-        return datetime.now(UTC)
 
     def close(self) -> None:
         """End the heartbeats too."""
@@ -217,33 +228,36 @@ def state_of(stack: StackProcess) -> str:
 
 @click.command(help=__doc__)
 @click.argument("what", type=click.Choice(["flow", "worker", "publisher"]))
+@click.option(
+    "--dropped", is_flag=True, help="The leads stopped when an hour last ended: saves waiting for an hour's end."
+)
 @click.option("--pending", default=15, show_default=True, help="Minutes that an alert of the flow is pending.")
-def main(what: str, pending: int) -> None:
+def main(what: str, *, dropped: bool, pending: int) -> None:
     """Live through one trial."""
     expected, unwanted = EXPECTED.get(what, OTHERWISE)
     with ExitStack() as closing:
         folder = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="salesfx-alerts-")))
-        zone, end = boundary(datetime.now(UTC) + timedelta(minutes=2))
+        zone, end = (last_end if dropped else next_end)(datetime.now(UTC))
         stack = closing.enter_context(running("up", folder / "data", environ={"SALESFX_TIMEZONE": zone}))
         stack.wait_ready()
         say(f"the stack is up in the time zone {zone}, where an hour ends at {end:%H:%M} UTC")
-        count = write_history(folder / "history.jsonl", datetime.now(UTC))
+        count = write_history(folder / "history.jsonl", min(end, datetime.now(UTC)))
         done = salesfx("publish", str(folder / "history.jsonl"), environ=stack.environ)
         assert done.status == 0, done.err
         stack.wait_taken(count, 300)
-        crm = Crm(stack)
+        crm = Crm(stack, end - MARGIN if what == "flow" else end + LONGEST)
         closing.callback(crm.close)
         say(f"{count:,} leads of {HISTORY.days} days are in; a lead comes every {60 / A_MINUTE:.0f} s from now on")
         received = Received()
         closing.callback(received.close)
         closing.enter_context(watching(folder, stack, received, pending))
         if what == "flow":
-            time.sleep(max(0.0, (end - datetime.now(UTC)).total_seconds() - 1))
+            time.sleep(max(0.0, (end - datetime.now(UTC)).total_seconds()))
         else:
             time.sleep(90)  # until the feeds were heard
         say(state_of(stack))
         assert not received.names(), f"told before anything was wrong: {received.names()}"
-        cut = break_it(what, stack, crm)
+        cut = break_it(what, stack, crm, end)
         told_at = wait_for(expected, stack, received, cut)
         say(f"{expected} was received {(told_at - cut).total_seconds():.0f} s after the drop")
         if what != "flow":
@@ -255,11 +269,12 @@ def main(what: str, pending: int) -> None:
             stack.wait_child("salesfx worker").send_signal(signal.SIGCONT)
 
 
-def break_it(what: str, stack: StackProcess, crm: Crm) -> datetime:
+def break_it(what: str, stack: StackProcess, crm: Crm, end: datetime) -> datetime:
     """Let happen what the trial is about; give the moment."""
     if what == "flow":
-        cut = crm.stop_leads()
-        say("the leads have stopped; heartbeats go on")
+        crm.stop_leads()
+        cut = end
+        say(f"the leads have stopped, before {end:%H:%M:%S}; heartbeats go on")
     elif what == "publisher":
         cut = datetime.now(UTC)
         crm.close()

@@ -21,6 +21,7 @@ from msgspec import Meta
 from salesfx.decoder import normalise_name
 from salesfx.definitions import Definitions, Rate
 from salesfx.errors import NeedsAttentionError
+from salesfx.lead_flow.closed_days import is_closed
 from salesfx.refusal import Refused
 from salesfx.rules import Rules
 
@@ -33,10 +34,12 @@ _SERVICE_LINK = re.compile(r"SALESFX_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PO
 _STARS = "********"
 
 _DEFAULTS = Definitions()
+_HOLIDAYS_COUNTRY = "BG"
 
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Days = Annotated[int, Meta(ge=0, le=36_500)]
+AYear = Annotated[float, Meta(ge=0.01, le=365)]
 
 
 class SettingsError(NeedsAttentionError):
@@ -85,12 +88,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Accept topics that forget events: a rebuild can then not be complete."""
     watchdog_seconds: Annotated[int, Meta(ge=5, le=3600)] = 60
     """A worker that has events to read and commits nothing for this long ends."""
+    heartbeat_seconds: Annotated[int, Meta(ge=0, le=120)] = 60
+    """How often a worker sends a heartbeat through each topic; 0: never, and nobody notices that nothing gets through."""
 
     # Redis.
     redis: str = "redis://127.0.0.1:6379/0"
     """URL of a Redis 6.2 or newer, or a Valkey; `rediss://` for TLS. May hold a password."""
     namespace: Annotated[str, Meta(pattern=r"^[a-z0-9_.-]{1,40}\Z")] = "salesfx"
     """First part, and hash tag, of every key."""
+
+    # The alarm when lead flow drops.
+    false_alarms_per_year: AYear = 1.0
+    """How many there may be of the total where nothing changes; all sources together may have as many again."""
+    holidays_country: str = _HOLIDAYS_COUNTRY
+    """ISO 3166 code of the country, or part of one, whose public holidays are kept; empty for none."""
+    closed_days: Annotated[tuple[str, ...], Meta(max_length=1000)] = ()
+    """Further days on which nobody works: 2026-12-31, or 12-31 for every year."""
 
     # HTTP.
     http_host: str = "127.0.0.1"
@@ -142,6 +155,8 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] = os.envi
     values = _from_file(file, environ)
     values.update(_from_environment(environ))
     values.update({name: value for name, value in overrides.items() if value is not None})
+    if "closed_days" in values:
+        values["closed_days"] = _days_as_text(values["closed_days"])
     try:
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -216,6 +231,13 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
+def _days_as_text(days: Any) -> Any:
+    """Write days as text: TOML has dates, and the environment one string with commas."""
+    if isinstance(days, str):
+        return [day.strip() for day in days.split(",") if day.strip()]
+    return [str(day) if isinstance(day, date) else day for day in days] if isinstance(days, list | tuple) else days
+
+
 def _check(settings: Settings) -> None:
     try:
         ZoneInfo(settings.timezone)
@@ -231,6 +253,11 @@ def _check(settings: Settings) -> None:
     if len({(rate.currency, rate.since) for rate in settings.rates}) < len(settings.rates):
         raise SettingsError("rates: two lines have the same currency and date")
     _check_aliases(settings.source_aliases)
+    if (settings.holidays_country, settings.closed_days) != (_HOLIDAYS_COUNTRY, ()):  # the default takes no look
+        try:
+            is_closed(settings.holidays_country, settings.closed_days)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
     if not _is_redis_url(settings.redis):
         raise SettingsError(
             "redis: is not the URL of a Redis, like redis://:PASSWORD@127.0.0.1:6379/0, rediss://HOST:PORT/0 or "

@@ -176,3 +176,28 @@ def test_a_window_is_not_taken_for_the_time_since_the_last_lead() -> None:
     judgement = at_the_end(steady(70, LEAST_DAYS - 1) + [[0]] * 4)
     assert [window.days for window in judgement.windows] == [1, 3]
     assert judgement.state is State.LOW
+
+
+def test_the_running_hour_is_judged_by_its_share() -> None:
+    """Within an hour the count so far stands beside what that part of it lets one expect."""
+    counts = steady(200, 101, slots=24)
+    counts[100][12:] = [4] + [0] * 11
+    flow = LeadFlow(MONDAY, counts)
+    hour = flow.usual(99)
+    assert hour is not None
+    whole, parted = (judge(flow, 100, 12, 1.0, part=part).windows[0] for part in (0.0, 0.25))
+    assert parted.observed == whole.observed + 4
+    assert parted.expected == pytest.approx(whole.expected + hour.expected(flow.kinds[100], slice(12, 13)) / 4)
+
+
+def test_the_last_lead_may_be_known_to_the_minute() -> None:
+    """Where it is not, the silence begins with the next hour."""
+    counts = steady(70, 101, slots=24)
+    counts[100][9:] = [1] + [0] * 14
+    flow = LeadFlow(MONDAY, counts)
+    by_hours = judge(flow, 100, 14, 1.0, part=0.5).windows[-1]
+    known = judge(flow, 100, 14, 1.0, part=0.5, last_lead=(100, 9.25)).windows[-1]
+    assert by_hours.days == pytest.approx(4.5 / 24)
+    assert known.days == pytest.approx(5.25 / 24)
+    assert known.expected > by_hours.expected
+    assert judge(flow, 100, 9, 1.0, part=0.5).windows[-1].days == 0, "the lead of the running hour may have just come"

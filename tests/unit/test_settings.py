@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from salesfx.definitions import Definitions, Rate
+from salesfx.lead_flow.closed_days import is_closed
 from salesfx.settings import Settings, SettingsError, load_settings, masked_url
 
 SECRET = "hunter2-Zq"
@@ -91,6 +92,26 @@ def test_a_secrets_file_that_cannot_be_read_is_named(file: Path, tmp_path: Path)
     assert f"SALESFX_HTTP_TOKEN_FILE names {binary}" in refusal(file, HTTP_TOKEN_FILE=str(binary))
 
 
+def test_closed_days_are_dates_or_text(file: Path) -> None:
+    """As TOML writes dates, as text, and in the environment with commas between them."""
+    assert loaded(file, 'closed_days = [2026-12-31, "12-24"]').closed_days == ("2026-12-31", "12-24")
+    assert loaded(file, "closed_days = [2026-12-31]", CLOSED_DAYS="2027-01-04, 12-24").closed_days == (
+        "2027-01-04",
+        "12-24",
+    )
+    assert loaded(file, "closed_days = [2026-12-31]", CLOSED_DAYS="").closed_days == ()
+
+
+def test_the_holidays_of_the_default_are_known() -> None:
+    """No start looks it up, so this does."""
+    assert is_closed(Settings().holidays_country, Settings().closed_days)(date(2026, 3, 3))
+
+
+def test_no_country_is_no_error(file: Path) -> None:
+    """Whoever works on holidays says so."""
+    assert loaded(file, HOLIDAYS_COUNTRY="").holidays_country == ""
+
+
 # What is refused.
 
 
@@ -129,6 +150,17 @@ def test_a_file_that_is_not_toml_is_named(file: Path) -> None:
         ('namespace = "Sales fx"', "namespace"),
         ('namespace = "{a}"', "namespace"),
         ("watchdog_seconds = 1", "watchdog_seconds"),
+        ("false_alarms_per_year = 0", "false_alarms_per_year"),
+        ("false_alarms_per_year = nan", "false_alarms_per_year"),
+        ("false_alarms_per_year = inf", "false_alarms_per_year"),
+        ('holidays_country = "XX"', "holidays_country"),
+        ('holidays_country = "Bulgaria"', "holidays_country"),
+        ("holidays_country = 1", "holidays_country"),
+        ("closed_days = [2026-12-31T00:00:00]", "closed_days"),
+        ('closed_days = ["02-30"]', "closed_days"),
+        ("closed_days = [1]", "closed_days"),
+        ("closed_days = 1", "closed_days"),
+        (f"closed_days = {['12-31'] * 1001}", "closed_days"),
         ("redis = 6379", "redis"),
         ("kafka_password = 12345", "kafka_password"),
         ("source_aliases = { www = 1 }", "source_aliases"),
@@ -147,6 +179,8 @@ def test_a_variable_that_is_unusable_is_named(file: Path) -> None:
     """By the name of its setting."""
     assert "http_port" in refusal(file, HTTP_PORT="")
     assert "recipient_limit" in refusal(file, RECIPIENT_LIMIT="ten")
+    assert "holidays_country" in refusal(file, HOLIDAYS_COUNTRY="XX")
+    assert "closed_days" in refusal(file, CLOSED_DAYS="12-24;12-31")
 
 
 @pytest.mark.parametrize("timezone", ["Europe/Nowhere", "Sofia", "", "Europe", "/etc/passwd", "../UTC", "a\\u0000b"])
@@ -326,4 +360,6 @@ def test_settings_that_decide_numbers_are_the_definitions(file: Path) -> None:
 def test_other_settings_leave_the_fingerprint_alone(file: Path) -> None:
     """Where servers are and who may look at the numbers does not change them."""
     moved = loaded(file, KAFKA="kafka:9092", REDIS="redis://host", NAMESPACE="other", GROUP="g", HTTP_TOKEN="t")
+    assert moved.definitions.fingerprint == Settings().definitions.fingerprint
+    moved = loaded(file, FALSE_ALARMS_PER_YEAR="2", HOLIDAYS_COUNTRY="AT", CLOSED_DAYS="12-31")
     assert moved.definitions.fingerprint == Settings().definitions.fingerprint

@@ -77,7 +77,7 @@ def test_a_seed_repeats_itself() -> None:
 # Bugs.
 
 _commit = MemoryTables.commit
-_commit = processor.Processor._commit
+_made_commit = processor.Processor._commit
 _sent_commit = redis.SimulatedTables.commit
 _send = worker.LetterBox.send
 _settle_home = fold.Fold._settle_home
@@ -101,7 +101,7 @@ async def _commit_checking_only_what_is_written(tables: MemoryTables, commit: Co
 
 def _commit_with_a_counter(self: Any, work: Any, records: Any, *rest: Any) -> Commit:
     newest = max(map(int.from_bytes, records.versions.values()), default=0)
-    return replace(_commit(self, work, records, *rest), version=(newest + 1).to_bytes(VERSION_BYTES, "big"))
+    return replace(_made_commit(self, work, records, *rest), version=(newest + 1).to_bytes(VERSION_BYTES, "big"))
 
 
 def _behind(commit: Commit) -> list[Range]:

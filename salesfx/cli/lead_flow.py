@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from salesfx.cli.moment import MomentType
+from salesfx.lead_flow.live import SINCE_LAST_LEAD
 from salesfx.lead_flow.sentence import duration, number, percent, rarity
 from salesfx.reading import Reader
 from salesfx.reading.lead_flow import FlowQuestionError, LeadFlowJson, WindowJson, lead_flow
@@ -127,9 +128,9 @@ def _bound(window: WindowJson) -> str:
 
 
 def _name(window: WindowJson) -> str:
-    if window.window.endswith("d"):
-        return f"last {duration(float(window.window[:-1]))}"
-    return "since the last lead"
+    if window.window == SINCE_LAST_LEAD:
+        return "since the last lead"
+    return f"last {duration(float(window.window.removesuffix('d')))}"
 
 
 def _expected(window: WindowJson) -> str:

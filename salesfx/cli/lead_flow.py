@@ -96,14 +96,16 @@ def _print(answer: LeadFlowJson, console: Console) -> None:
 
 
 def _windows(windows: list[WindowJson]) -> Table:
-    table = _table("Time", "Leads", "Expected", "Alarm up to", "By chance", "Smallest drop")
+    table = _table("Time", "Leads", "Expected", "Alarm up to", "By chance", "Seen drop")
     for window in windows:
         table.add_row(
             _name(window),
             number(window.observed),
             _expected(window),
             "-" if window.least < 0 else number(window.least),
-            rarity(window.tail_probability),
+            rarity(window.tail_probability)
+            .replace("less than one of a billion", "almost never")
+            .replace("one of", "1 of"),
             "-" if window.smallest_detectable_drop is None else percent(window.smallest_detectable_drop),
             style="bold red" if window.rings else None,
         )
@@ -143,7 +145,7 @@ def _state(state: str) -> Text:
 
 def _table(first: str, *others: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    table.add_column(first, overflow="fold", max_width=30)
+    table.add_column(first, overflow="fold", min_width=len("since the last lead"), max_width=30)
     for heading in others:
         table.add_column(heading, justify="right", no_wrap=True)
     return table

@@ -304,7 +304,7 @@ async def test_the_lead_flow_for_people(settings: Settings) -> None:
     await fill_hours(settings)
     done = await asyncio.to_thread(run, settings, "lead-flow", "--at", "2026-11-20T12:00:00Z")
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    lines = [line.strip() for line in done.stdout.splitlines()]
     assert lines[0].startswith("All leads, 2026-11-20 14:00: ")
     assert [line.split("  ")[0] for line in lines if line.startswith(("last ", "since "))] == [
         "last 24 hours",

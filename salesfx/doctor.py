@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -11,11 +11,15 @@ from redis.exceptions import RedisError
 from salesfx import feed
 from salesfx.errors import SalesfxError
 from salesfx.kafka_log import KafkaLog, check_identity
+from salesfx.lead_flow.closed_days import is_closed
+from salesfx.reading.month import local_today
 from salesfx.settings import Settings, masked_url
 from salesfx.tables import RedisTables, tables_of
 from salesfx.tables.away import redis_away
 from salesfx.tables.definitions_check import may_upgrade
 from salesfx.tables.layout import LOG_START, partition_field
+
+_YEAR = 366
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -37,7 +41,7 @@ async def examine(settings: Settings) -> list[Finding]:
     try:
         kafka = await _look(settings, "kafka", lambda: _kafka(settings, kafka_log))
         redis = await _look(settings, "redis", lambda: _redis(settings, tables))
-        findings = [kafka, redis]
+        findings = [kafka, redis, calendar(settings, local_today(datetime.now(UTC), settings.timezone))]
         if kafka.ok:
             findings.append(await _look(settings, "topics", lambda: _topics(settings, kafka_log)))
         if redis.ok:
@@ -49,6 +53,21 @@ async def examine(settings: Settings) -> list[Finding]:
         return findings
     finally:
         await tables.close()
+
+
+def calendar(settings: Settings, today: date) -> Finding:
+    """Look whether the holidays of the year to come are known: without them each would look like a drop of the lead flow."""
+    closed = is_closed(settings.holidays_country, settings.closed_days)
+    coming = [day for day in (today + timedelta(ahead) for ahead in range(_YEAR)) if closed(day)]
+    own = f"closed_days has {len(settings.closed_days)}"
+    if not settings.holidays_country:
+        return Finding("calendar", ok=True, detail=f"no public holidays, as holidays_country says; {own}")
+    of = f"public holidays of {settings.holidays_country}"
+    if not coming:
+        return Finding(
+            "calendar", ok=False, detail=f"no {of} are known of the year to come: update the package holidays"
+        )
+    return Finding("calendar", ok=True, detail=f"{of}; {own}; the next closed day is {coming[0]}")
 
 
 async def _look(settings: Settings, subject: str, look: Callable[[], Coroutine[Any, Any, str]]) -> Finding:

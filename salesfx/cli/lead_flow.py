@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from salesfx.cli.moment import MomentType
+from salesfx.lead_flow.live import SINCE_LAST_LEAD
 from salesfx.lead_flow.sentence import duration, number, percent, rarity
 from salesfx.reading import Reader
 from salesfx.reading.lead_flow import FlowQuestionError, LeadFlowJson, WindowJson, lead_flow
@@ -95,14 +96,16 @@ def _print(answer: LeadFlowJson, console: Console) -> None:
 
 
 def _windows(windows: list[WindowJson]) -> Table:
-    table = _table("Time", "Leads", "Expected", "Alarm up to", "By chance", "Smallest drop")
+    table = _table("Time", "Leads", "Expected", "Alarm up to", "By chance", "Seen drop")
     for window in windows:
         table.add_row(
             _name(window),
             number(window.observed),
             _expected(window),
             "-" if window.least < 0 else number(window.least),
-            rarity(window.tail_probability),
+            rarity(window.tail_probability)
+            .replace("less than one of a billion", "almost never")
+            .replace("one of", "1 of"),
             "-" if window.smallest_detectable_drop is None else percent(window.smallest_detectable_drop),
             style="bold red" if window.rings else None,
         )
@@ -127,9 +130,9 @@ def _bound(window: WindowJson) -> str:
 
 
 def _name(window: WindowJson) -> str:
-    if window.window.endswith("d"):
-        return f"last {duration(float(window.window[:-1]))}"
-    return "since the last lead"
+    if window.window == SINCE_LAST_LEAD:
+        return "since the last lead"
+    return f"last {duration(float(window.window.removesuffix('d')))}"
 
 
 def _expected(window: WindowJson) -> str:
@@ -142,7 +145,7 @@ def _state(state: str) -> Text:
 
 def _table(first: str, *others: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    table.add_column(first, overflow="fold", max_width=30)
+    table.add_column(first, overflow="fold", min_width=len("since the last lead"), max_width=30)
     for heading in others:
         table.add_column(heading, justify="right", no_wrap=True)
     return table

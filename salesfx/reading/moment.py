@@ -20,7 +20,7 @@ def read_moment(text: str, timezone: str, *, end: bool) -> datetime:
 
     """
     try:
-        if "T" in text.upper():
+        if text[10:11] in {"T", "t"}:
             return from_instant(parse_instant(text, FIRST_YEAR, LAST_YEAR))
         day = date.fromordinal(parse_day(text, FIRST_YEAR, LAST_YEAR)) + timedelta(days=end)
     except ValueError as error:

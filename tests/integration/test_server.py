@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import aiohttp
 import msgspec
@@ -21,6 +22,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 
 from salesfx.definitions import Definitions
+from salesfx.kpi import Cells
 from salesfx.local import LocalServers
 from salesfx.log_ends import LogEnds
 from salesfx.reading.explanation import explain
@@ -36,7 +38,7 @@ from tests.worked_example import EVENTS
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NO_KAFKA = "127.0.0.1:1"
 EXPLAIN = "/api/explain?month=2026-11&metric=booked_sales_value"
-PAGES = ("/", "/metrics", "/api/months", "/api/months/2026-11", EXPLAIN, "/nowhere")
+PAGES = ("/", "/api/lead-flow", "/metrics", "/api/months", "/api/months/2026-11", EXPLAIN, "/nowhere")
 
 
 async def fill(settings: Settings, definitions: Definitions | None = None) -> None:
@@ -146,6 +148,20 @@ async def test_openmetrics_and_compression_are_negotiated(settings: Settings) ->
             400,
             "'sources' is none of the parameters month, metric, source, salesperson, category, limit.",
         ),
+        ("/api/lead-flow?sources=web", 400, "'sources' is none of the parameters source, at."),
+        (
+            "/api/lead-flow?at=2026-11-20T14:00",
+            400,
+            (
+                "'2026-11-20T14:00' is not an RFC 3339 instant with an offset, like 2026-10-05T09:30:00+03:00; or write a moment "
+                "like 2026-10-05T09:30:00+03:00"
+            ),
+        ),
+        (
+            "/api/lead-flow?at=2027-01-01",
+            400,
+            "2027-01-01T22:00:00+00:00 has not come yet: nobody knows how many leads there will be.",
+        ),
         ("/nowhere", 404, "There is no such page. / lists what there is."),
     ],
 )
@@ -234,6 +250,79 @@ async def test_who_has_gone_away_holds_up_nobody(settings: Settings, monkeypatch
         await asyncio.gather(*asked, return_exceptions=True)
         hung = False
         assert (await asyncio.wait_for(get(url + EXPLAIN), 10))[0] == 200
+
+
+async def fill_hours(settings: Settings) -> None:
+    """Put three leads an hour into the tables for 150 days, up to two days ago; of another source up to now."""
+    cells: Cells = {}
+    hour = NOW - timedelta(days=150)
+    while hour < NOW:
+        local = hour.astimezone(ZoneInfo("Europe/Sofia")).isoformat()
+        for source, end in (("ads", NOW - timedelta(days=2)), ("web", NOW)):
+            for when in (local[:13], local[:10]) if hour < end else ():
+                cells[when, f"leads|source={source}"] = cells.get((when, f"leads|source={source}"), 0) + 3
+        hour += timedelta(hours=1)
+    tables = RedisTables(connect(settings.redis), settings.namespace)
+    await tables.open(settings.definitions)
+    await tables.start_at("lead_created", 0, 0)
+    await tables.commit(Commit([Range("lead_created", 0, 0, 1)], cells=cells))
+    await tables.close()
+
+
+async def test_the_lead_flow_is_told_alike_everywhere(settings: Settings) -> None:
+    """Gauges, API and command: of a source that died two days ago, and as it was before that."""
+    await fill_hours(settings)
+    then = "2026-11-18T10:00:00+02:00"
+    async with serving(settings) as url:
+        for _ in range(2):  # what is usual is kept from the first time
+            body = (await get(url + "/metrics"))[1]
+            assert 'salesfx_lead_flow_by_source_state{source="ads",state="silent"} 1.0' in body
+            assert 'salesfx_lead_flow_by_source_state{source="web",state="ok"} 1.0' in body
+        status, body, response = await get(url + "/api/lead-flow")
+        assert (status, response.content_type) == (200, "application/json")
+        answer = json.loads(body)
+        assert (answer["source"], answer["at"]) == (None, "2026-11-20T14:00:00+02:00")
+        assert {name: flow["state"] for name, flow in answer["by_source"].items()} == {"ads": "silent", "web": "ok"}
+        ads = json.loads((await get(url + "/api/lead-flow?source=ads"))[1])
+        assert ads["sentence"].startswith("No lead from ads for 2 days, since Wednesday 14:00; 14")
+        assert {
+            **answer["by_source"]["ads"],
+            "at": answer["at"],
+            "source": "ads",
+            "feed_trouble": [],
+            "by_source": {},
+        } == ads
+        before = json.loads((await get(f"{url}/api/lead-flow?source=ads&at={then}"))[1])
+        assert (before["state"], before["at"]) == ("ok", then)
+        assert before == json.loads((await get(url + "/api/lead-flow?source=ads&at=2026-11-18T08:00:00Z"))[1])
+    done = await asyncio.to_thread(run, settings, "lead-flow", "--source", "ads", "--at", then, "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, before)
+
+
+async def test_the_lead_flow_for_people(settings: Settings) -> None:
+    """Window by window, then the sentence, then the sources."""
+    await fill_hours(settings)
+    done = await asyncio.to_thread(run, settings, "lead-flow", "--at", "2026-11-20T12:00:00Z")
+    assert done.returncode == 0, done.stderr
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    assert lines[0].startswith("All leads, 2026-11-20 14:00: ")
+    assert [line.split("  ")[0] for line in lines if line.startswith(("last ", "since "))] == [
+        "last 24 hours",
+        "last 3 days",
+        "last 7 days",
+        "last 14 days",
+        "since the last lead",
+    ]
+    assert "ads: No lead from ads for 2 days, since Wednesday 14:00;" in done.stdout
+    assert max(map(len, lines)) <= 80
+    for arguments, sentence in (
+        (("--source", "nobody"), "'nobody' is none of the sources that are shown and had leads by then: ads, web."),
+        (("--at", "2100-01-01"), "has not come yet"),
+        (("--at", "yesterday"), "'yesterday' is not a date like 2026-10-05"),
+    ):
+        done = await asyncio.to_thread(run, settings, "lead-flow", *arguments)
+        assert (done.returncode, sentence in " ".join(done.stderr.split())) == (2, True), done.stderr
+    assert (await asyncio.to_thread(run, settings, "lead-flow", "--help")).returncode == 0
 
 
 async def test_a_month_without_anything_is_zeros(settings: Settings) -> None:

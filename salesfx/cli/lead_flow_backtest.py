@@ -215,7 +215,7 @@ def _read(
         time, source, count = (places[name] if name is not None else None for name in names.values())
         assert time is not None  # noqa: S101 - the option is required
         reader = HistoryReader(
-            Columns(time, source, count), date_format, settings.timezone, Rules(settings.definitions()).source
+            Columns(time, source, count), date_format, settings.timezone, Rules(settings.definitions).source
         )
         for row, cells in rows:
             advance()

@@ -157,8 +157,10 @@ class LeadFlow:
         """Give what came on the closed days before a day, beside what an average day of the two weeks before them had."""
         found = []
         for day in self._closed:
+            if day >= end:
+                break
             near = [n for n in range(max(0, day - 2 * _WEEK), day) if self.kinds[n] != CLOSED]
-            if day < end and near:
+            if near:
                 found.append((self.totals[day], sum(self.totals[n] for n in near) / len(near)))
         return found
 

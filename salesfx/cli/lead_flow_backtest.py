@@ -45,6 +45,7 @@ class FoundJson(msgspec.Struct, kw_only=True):
     found: int
     share: float | None
     median_delay_days: float | None
+    greatest_delay_days: float | None
 
 
 class NaiveJson(msgspec.Struct, kw_only=True):
@@ -304,7 +305,10 @@ def _when(history: History, at: float) -> str:
 def _found(found: Found) -> FoundJson:
     share = round(found.found / found.drops, 3) if found.drops else None
     delay = None if found.median_delay is None else round(found.median_delay, 2)
-    return FoundJson(drops=found.drops, found=found.found, share=share, median_delay_days=delay)
+    latest = None if found.greatest_delay is None else round(found.greatest_delay, 2)
+    return FoundJson(
+        drops=found.drops, found=found.found, share=share, median_delay_days=delay, greatest_delay_days=latest
+    )
 
 
 def _naive(said: str, result: Naive) -> NaiveJson:
@@ -338,5 +342,9 @@ def _print(outcome: BacktestJson, inject: float | None, days: int) -> None:
 def _said(found: FoundJson) -> str:
     if not found.drops:
         return "no place to put one"
-    delay = "" if found.median_delay_days is None else f", after {found.median_delay_days:g} days (median)"
+    delay = (
+        ""
+        if found.median_delay_days is None
+        else (f", after {found.median_delay_days:g} days (median; {found.greatest_delay_days:g} at most)")
+    )
     return f"{found.found} of {found.drops} found{delay}"

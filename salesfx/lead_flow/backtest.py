@@ -33,6 +33,7 @@ class Found:
     """While they lasted."""
     median_delay: float | None
     """Days from the beginning to the alarm, of those that were found."""
+    greatest_delay: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Backtest:
             if delay is not None:
                 delays.append(delay)
             advance()
-        return Found(len(places), len(delays), statistics.median(delays) if delays else None)
+        return _found(len(places), delays)
 
     def _places(self, days: int) -> list[tuple[int, int]]:
         """Choose beginnings of drops; hours of them are what chance gives."""
@@ -141,7 +142,11 @@ def naive(flow: LeadFlow, rule: Rule, drop: tuple[float, int] | None = None) -> 
         delay = next((n + 1 for n in range(days) if rule(totals, day + n)), None)
         if delay is not None:
             delays.append(delay)
-    return Naive(len(rung), Found(len(begins), len(delays), statistics.median(delays) if delays else None))
+    return Naive(len(rung), _found(len(begins), delays))
+
+
+def _found(drops: int, delays: Sequence[float]) -> Found:
+    return Found(drops, len(delays), statistics.median(delays) if delays else None, max(delays, default=None))
 
 
 def _free(length: int, days: int, busy: Sequence[Episode]) -> list[int]:

@@ -16,11 +16,14 @@ from tests.unit.test_lead_flow import WEEK, poisson
 MONDAY = date(2024, 1, 1)
 
 
-@pytest.mark.parametrize(("rate", "days", "slots", "bound"), [(8, 3, 1, 13), (8, 7, 1, 42), (4, 3, 12, 4)])
+@pytest.mark.parametrize(("rate", "days", "slots", "bound"), [(8, 3, 1, 11), (8, 7, 1, 39), (4, 3, 12, 3)])
 def test_the_rate_of_clumps_is_what_a_simulation_counts(rate: float, days: int, slots: int, bound: int) -> None:
-    """Daily looks and those every two hours: the formula tells how often a sliding sum comes to be so low."""
+    """Daily looks and those every two hours: the formula tells how often a sliding sum comes to be so low.
+
+    To a third: of daily looks it tells about a fifth too few, which is less than what windows have in common.
+    """
     chance = random.Random(5)
-    years, length = 60, days * slots
+    years, length = 150, days * slots
     counts = [poisson(chance, rate / slots) for _ in range(int(years * 365.25 * slots))]
     total, last, clumps = sum(counts[:length]), -math.inf, 0
     for place in range(length, len(counts)):
@@ -31,7 +34,7 @@ def test_the_rate_of_clumps_is_what_a_simulation_counts(rate: float, days: int, 
     mean = rate * days
     expected = years * clumps_a_year(bound, Sliding(mean, mean, 1 / days, 1 / slots, 1 / slots))
     assert expected > 40, "else nothing would be shown"
-    assert clumps == pytest.approx(expected, rel=0.3)
+    assert clumps == pytest.approx(expected, rel=0.35)
 
 
 def test_what_one_cannot_use_is_lent_to_the_others() -> None:

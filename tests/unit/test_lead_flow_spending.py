@@ -58,8 +58,8 @@ def test_no_more_is_spent_than_there_is(rate: float, budget: float) -> None:
 
 @pytest.mark.parametrize("scatter", [1.0, 2.0])
 def test_the_budget_is_kept(scatter: float) -> None:
-    """Of 12 a year in six years of a flow in which nothing changes: not clearly more, and not so few that power is lost."""
-    budget, years, rung = 12.0, 6, 0
+    """Of 12 a year in four years of a flow in which nothing changes: not clearly more, and not so few that power is lost."""
+    budget, years = 12.0, 4
     chance = random.Random(11)
     means = [12 * WEEK[day % 7] for day in range(84 + 365 * years)]
     if scatter > 1:

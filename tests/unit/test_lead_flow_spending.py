@@ -71,4 +71,4 @@ def test_the_budget_is_kept(scatter: float) -> None:
         alarm = judgement.state in {State.LOW, State.SILENT}
         looks.append(Look(float(day), judgement.worst if alarm else None))
     rung = len(list(episodes(looks)))
-    assert 0.35 * budget * years < rung < 1.25 * budget * years
+    assert 0.5 * budget * years < rung < 1.1 * budget * years

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test soak mutants simulate alerts-trial bench check format schemas clean
 
-BENCHES := throughput disorder latency growth recovery two-workers audit explain
+BENCHES := throughput disorder latency growth recovery two-workers audit explain lead-flow
 
 demo: $(VENV)/.demo
 	$(BIN)/salesfx demo $(DEMO)

@@ -1,4 +1,4 @@
-"""python -m bench: the measurements behind docs/performance.md."""
+"""python -m bench: the measurements behind docs/performance.md and docs/lead-flow.md."""
 
 from importlib import import_module
 
@@ -13,6 +13,7 @@ _COMMANDS = {
     "two-workers": "two_workers",
     "audit": "audit",
     "explain": "explain",
+    "lead-flow": "lead_flow",
     "report": "report",
 }
 

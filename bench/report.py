@@ -1,4 +1,4 @@
-"""The tables and pictures of docs/performance.md, made from the figures that are kept."""
+"""The tables and pictures of docs/performance.md and docs/lead-flow.md, made from the figures that are kept."""
 
 import importlib.util
 import json
@@ -15,27 +15,42 @@ from bench.results import FOLDER
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 NAMES = ("throughput", "disorder", "latency", "growth", "recovery", "two_workers", "audit", "explain")
 """Modules whose figures are shown; each is kept, and marked in the page, under its name."""
+LEAD_FLOW_PAGE = PAGE.with_name("lead-flow.md")
+LEAD_FLOW_NAMES = ("lead_flow",)
 _NOT_YET = "*Not measured yet.*"
 
 
 @click.command(short_help="Make the documentation's tables and pictures.")
 @click.option("--check", is_flag=True, help="Write nothing; status 1 where the page's tables are others.")
-@click.option("--page", type=click.Path(path_type=Path, dir_okay=False), default=PAGE, help="The page.")
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False), help="Only this page.")
 @click.option("--results", type=click.Path(path_type=Path, file_okay=False), default=FOLDER, help="The kept figures.")
-def command(page: Path, results: Path, *, check: bool) -> None:
-    """Put what the kept figures say between the page's markers, and draw the pictures beside it."""
+def command(page: Path | None, results: Path, *, check: bool) -> None:
+    """Put what the kept figures say between the pages' markers, and draw the pictures beside them."""
+    wrong = [_page(each, results, check=check) for each in ([page] if page else [PAGE, LEAD_FLOW_PAGE])]
+    if check:
+        raise SystemExit(1 if any(wrong) else 0)
+    _draw((page or PAGE).parent / "images", results)
+
+
+def names_on(page: Path) -> tuple[str, ...]:
+    """Give the benchmarks that a page shows."""
+    return LEAD_FLOW_NAMES if page.name == LEAD_FLOW_PAGE.name else NAMES
+
+
+def _page(page: Path, results: Path, *, check: bool) -> list[str]:
+    """Mend a page, or only look; give the parts that were others."""
     text = page.read_text(encoding="utf-8")
-    parts = {name: generated(name, results) for name in NAMES}
+    parts = {name: generated(name, results) for name in names_on(page)}
     wrong = [name for name, part in parts.items() if marked(text, name) != part]
     if check:
         for name in wrong:
             click.echo(f"{page.name}: the part {name} is not what the kept figures say", err=True)
-        raise SystemExit(1 if wrong else 0)
+        return wrong
     for name, part in parts.items():
         text = replaced(text, name, part)
     page.write_text(text, encoding="utf-8")
-    click.echo(f"changed: {', '.join(wrong) or 'nothing'}")
-    _draw(page.parent / "images", results)
+    click.echo(f"{page.name}: changed: {', '.join(wrong) or 'nothing'}")
+    return wrong
 
 
 def generated(name: str, results: Path) -> str:

@@ -3,7 +3,7 @@
 import codecs
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 from salesfx.importer.errors import FileError, MapError
@@ -55,20 +55,37 @@ def check_header(header: list[str], mapping: Map) -> dict[str, int]:
         MapError: A column is missing, or is there twice; the message names it and what is there.
 
     """
+    wanted = {column: f"{place} of the map" for column, place in mapping.columns().items()}
+    return find_columns(header, wanted, mapping.file.delimiter)
+
+
+def find_columns(header: list[str], wanted: Mapping[str, str], delimiter: str) -> dict[str, int]:
+    """Find columns by their names.
+
+    Args:
+        header: Row 1.
+        wanted: The names, each with what it is read by.
+        delimiter: By which the header was split.
+
+    Returns:
+        The place in a row of each of them.
+
+    Raises:
+        MapError: A column is missing, or is there twice; the message names it and what is there.
+
+    """
     names = [name.strip() for name in header]
-    for column, place in mapping.columns().items():
+    for column, reader in wanted.items():
         if column not in names:
-            raise MapError(
-                f"the file has no column {column!r}, which {place} of the map reads; {_there(names, mapping)}"
-            )
+            raise MapError(f"the file has no column {column!r}, which {reader} reads; {_there(names, delimiter)}")
         if names.count(column) > 1:
-            raise MapError(f"the file has more than one column {column!r}, which {place} of the map reads")
-    return {column: names.index(column) for column in mapping.columns()}
+            raise MapError(f"the file has more than one column {column!r}, which {reader} reads")
+    return {column: names.index(column) for column in wanted}
 
 
-def _there(names: list[str], mapping: Map) -> str:
+def _there(names: list[str], used: str) -> str:
     if len(names) == 1:
         for delimiter in ",;\t|":
-            if delimiter in names[0] and delimiter != mapping.file.delimiter:
+            if delimiter in names[0] and delimiter != used:
                 return f"is the delimiter {delimiter!r}? The first line is {names[0][:200]!r}"
     return "it has " + ", ".join(repr(name) for name in names)

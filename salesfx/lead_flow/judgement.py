@@ -105,6 +105,11 @@ def judge(
     return Judgement(State.OK, found)
 
 
+def planned_rate(flow: LeadFlow, day: int, false_alarms_per_year: float) -> float:
+    """Give the false alarms a year to be expected as things stand on a day: the budget, or what can be used of it."""
+    return _levels(flow, day, false_alarms_per_year).rate
+
+
 @dataclass(frozen=True, slots=True)
 class _Moment:
     day: int
@@ -125,7 +130,7 @@ def _levels(flow: LeadFlow, day: int, false_alarms_per_year: float) -> Spent:
         sliding = [_sliding(flow, day, days, then) for days, then in zip(WINDOWS, usual, strict=True) if then]
         spent = spend(false_alarms_per_year, sliding, _silent(flow, usual[0]))
         # The longer windows are the ones that a short history lacks.
-        flow.spent[key] = Spent([*spent.windows, *[0.0] * (len(WINDOWS) - len(sliding))], spent.silence)
+        flow.spent[key] = Spent([*spent.windows, *[0.0] * (len(WINDOWS) - len(sliding))], spent.silence, spent.rate)
     return flow.spent[key]
 
 

@@ -60,6 +60,8 @@ class Spent:
     windows: Sequence[float]
     """Of the windows as they were given; 0 where none can ring."""
     silence: float
+    rate: float
+    """False alarms a year that all of it makes, if each rang by itself."""
 
 
 def clumps_a_year(count: int, sliding: Sliding) -> float:
@@ -110,7 +112,8 @@ def spend(false_alarms_per_year: float, windows: Sequence[Sliding], silence: Sil
             able.remove(least)
     levels = [_between(count, window) for count, window in zip(counts, windows, strict=True)]
     begins = DAYS_A_YEAR * silence.begins
-    return Spent(levels, (_attained(silence, equal) + max(left, 0.0)) / begins if begins else 0.0)
+    silent = _attained(silence, equal) + max(left, 0.0)
+    return Spent(levels, silent / begins if begins else 0.0, sum(rates) + (silent if begins else 0.0))
 
 
 def _first_bound(window: Sliding, rate: float) -> int:

@@ -8,6 +8,7 @@ count to come says so: otherwise few leads and short histories would ring.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -31,6 +32,8 @@ _OUTLIER = 9.0
 _TAIL = 5.5
 """Half of 1 + b^2, b = 3.2 deviations: what the variance is raised by where it is estimated itself, by the days that it
 is estimated from. The tail of Student's t is that of a normal distribution with so much more variance."""
+_PERSISTENCE = 2.0
+"""By how much more than a random walk's the level's variance grows within a window."""
 _ROUNDS = 3
 """In which rhythm, level and scatter are found from each other."""
 _CLOSED_PRIOR, _CLOSED_DEVIATION = 2.0, 0.35
@@ -86,17 +89,13 @@ class Usual:
 
     @property
     def _tail(self) -> float:
-        """Give the days' worth of variance for not knowing the dispersion."""
-        if self.dispersion <= 1 or not self.level:
-            return 0.0
-        # The excess kurtosis of a day's count, by the negative binomial.
-        excess = 6 * (self.dispersion - 1) / self.level + 1 / (self.dispersion * self.level)
-        return _TAIL * (1 + excess / 2)
+        """Give the days' worth of variance for not knowing the dispersion, by as much of it as is more than chance."""
+        return _TAIL * _spread(self.dispersion, self.level) * (1 - 1 / self.dispersion)
 
     def unknown(self, mean: float, days: float) -> float:
         """Give the part of the variance that is not known of the level: as it was, and where it goes within the days."""
-        # The variance of a random walk's mean over some days.
-        walk = (days + 1) * (2 * days + 1) / (6 * days) if days >= 1 else 1.0
+        # The variance of a random walk's mean over some days; as a trend or a season walks on, it is more than that.
+        walk = _PERSISTENCE * (days + 1) * (2 * days + 1) / (6 * days) if days >= 1 else _PERSISTENCE
         return (self.error + self.drift * walk) * mean * mean
 
 
@@ -144,12 +143,24 @@ class LeadFlow:
             self._usual[day] = _usual(self, start, day) if enough else None
         return self._usual[day]
 
+    def changed(self, day: int, counts: Sequence[Sequence[int]]) -> "LeadFlow":
+        """Give the flow as it would be with other counts from a day on, within its days; they are its last."""
+        flow = copy(self)
+        flow.counts = [*self.counts[:day], *counts]
+        flow.totals = [*self.totals[:day], *(sum(slots) for slots in counts)]
+        flow.kinds = self.kinds[: len(flow.counts)]
+        flow.spent = {key: spent for key, spent in self.spent.items() if key[0] <= day}
+        flow._usual = {known: usual for known, usual in self._usual.items() if known <= day}  # noqa: SLF001
+        return flow
+
     def closed_days(self, end: int) -> list[tuple[int, float]]:
         """Give what came on the closed days before a day, beside what an average day of the two weeks before them had."""
         found = []
         for day in self._closed:
+            if day >= end:
+                break
             near = [n for n in range(max(0, day - 2 * _WEEK), day) if self.kinds[n] != CLOSED]
-            if day < end and near:
+            if near:
                 found.append((self.totals[day], sum(self.totals[n] for n in near) / len(near)))
         return found
 
@@ -207,10 +218,20 @@ def _dispersion(days: Days, rhythm: Sequence[float], levels: Sequence[float], be
         mean = level * rhythm[kind]
         squares += min((total - mean) ** 2, _OUTLIER * before * mean + _OUTLIER)
         expected += mean
+    if not expected:
+        return 1.0
     prior = _PRIOR_DAYS * expected / len(levels)
     # The level around a day has the day in it, and so has its weekday's share.
     own = (1 - 1 / (2 * _WEEK + 1)) * (1 - _WEEK / len(levels))
-    return max(1.0, (squares / own + prior * _PRIOR_DISPERSION) / (expected + prior)) if expected else 1.0
+    found = max(0.0, (squares / own + prior * _PRIOR_DISPERSION) / (expected + prior) - 1)
+    # As little as chance itself makes it seem is mostly chance.
+    of_chance = 2 * _spread(1.0, expected / len(levels)) / len(levels)
+    return 1 + found * found**2 / (found**2 + of_chance)
+
+
+def _spread(dispersion: float, mean: float) -> float:
+    """Give the variance of a squared deviation, by that of a normal distribution: counts are more peaked."""
+    return 1 + (6 * (dispersion - 1) + 1 / dispersion) / max(mean, 0.1) / 2
 
 
 def _shape(flow: LeadFlow, start: int, end: int) -> tuple[tuple[float, ...], ...]:

@@ -236,10 +236,11 @@ def test_the_report_writes_the_tables_and_notices_a_change(
 
 
 def test_the_page_says_what_the_kept_figures_say() -> None:
-    """docs/performance.md is as `python -m bench report` makes it."""
-    text = report.PAGE.read_text(encoding="utf-8")
-    for name in report.NAMES:
-        assert report.marked(text, name) == report.generated(name, results.FOLDER), name
+    """docs/performance.md and docs/lead-flow.md are as `python -m bench report` makes them."""
+    for page in (report.PAGE, report.LEAD_FLOW_PAGE):
+        text = page.read_text(encoding="utf-8")
+        for name in report.names_on(page):
+            assert report.marked(text, name) == report.generated(name, results.FOLDER), name
 
 
 def test_a_page_without_a_marker_is_refused() -> None:

@@ -25,6 +25,7 @@ from salesfx.reading.numbers import Numbers, Person
 from salesfx.reading.report import CATEGORIES
 from salesfx.reading.window import Window, shown_tables
 from salesfx.refusal import Reason
+from salesfx.tables.feed_marks import heartbeats_in
 from salesfx.tables.store import Snapshot
 
 __all__ = ["LogEndsView", "SalesCollector", "registry_of", "shown_tables"]
@@ -36,7 +37,13 @@ _SALESPERSON = "salesperson"
 class SalesCollector(Collector):
     """The families of one scrape."""
 
-    def __init__(self, snapshot: Snapshot | None, today: date, log_ends: LogEndsView | None = None) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot | None,
+        today: date,
+        log_ends: LogEndsView | None = None,
+        feed_trouble: Sequence[str] = (),
+    ) -> None:
         """Make a collector.
 
         Args:
@@ -44,11 +51,13 @@ class SalesCollector(Collector):
                 `salesfx_up` is 0 and nothing stale is said.
             today: Local date in the business time zone.
             log_ends: What Kafka said last; None where it was not asked yet.
+            feed_trouble: What `salesfx.feed.trouble` says of the snapshot.
 
         """
         self._snapshot = snapshot
         self._today = today
         self._log_ends = log_ends
+        self._feed_trouble = feed_trouble
 
     def describe(self) -> list[Family]:
         """Name no families beforehand, so that registering reads nothing."""
@@ -76,6 +85,7 @@ class SalesCollector(Collector):
         yield from _counters(snapshot.counters)
         yield _batches(snapshot.counters)
         yield from _marks(snapshot.marks)
+        yield from _feed(snapshot.marks, is_up=not self._feed_trouble)
         if log_ends is not None and log_ends.answers:
             yield _lag(log_ends.ends, snapshot.offsets)
 
@@ -215,6 +225,22 @@ def _marks(marks: Mapping[str, str]) -> Iterator[Family]:
             if name == kind:
                 family.add_metric(_topic_and_number(partition), float(moment))
         yield family
+
+
+def _feed(marks: Mapping[str, str], *, is_up: bool) -> Iterator[Family]:
+    yield _single(
+        "salesfx_feed_up",
+        "Whether events get into the tables, as far as heartbeats and refusals tell: `salesfx doctor` says what is wrong",
+        is_up,
+    )
+    family = GaugeMetricFamily(
+        "salesfx_feed_last_heartbeat_timestamp_seconds",
+        "When the newest heartbeat of a feed that has got through a topic was sent, in Unix time.",
+        labels=["feed", "topic"],
+    )
+    for (topic, feed), moment in sorted(heartbeats_in(marks).items()):
+        family.add_metric([feed, topic], moment)
+    yield family
 
 
 def _lag(ends: Mapping[str, int], offsets: Mapping[str, int]) -> Family:

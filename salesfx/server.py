@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client.exposition import choose_encoder
 
+from salesfx import feed
 from salesfx.errors import SalesfxError
 from salesfx.exporter import SalesCollector, registry_of, shown_tables
 from salesfx.log_ends import LogEnds
@@ -151,10 +152,13 @@ class Pages:
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         """Answer a scrape from one snapshot; where there is none, with `salesfx_up 0`."""
-        today = local_today(self._now(), self._timezone)
+        now = self._now()
+        today = local_today(now, self._timezone)
         async with self._noted() as trouble:
             snapshot = await self._reader.snapshot(shown_tables(today))
-        collector = SalesCollector(None if trouble else snapshot, today, self._log_ends())
+        shown = None if trouble else snapshot
+        feed_trouble = () if shown is None else feed.trouble(shown, now)
+        collector = SalesCollector(shown, today, self._log_ends(), feed_trouble)
         encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
         # In a thread, so that a health check need not wait until some ten thousand samples are written.
         body = await asyncio.to_thread(lambda: encoder(registry_of(collector)))

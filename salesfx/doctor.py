@@ -91,7 +91,7 @@ async def _feed(tables: RedisTables) -> str:
     snapshot, now = await tables.snapshot(), datetime.now(UTC)
     wrong = () if snapshot is None else feed.trouble(snapshot, now)
     if wrong:
-        raise SalesfxError("; ".join(wrong))
+        raise SalesfxError(" ".join(wrong))
     heard = {} if snapshot is None else feed.heard_feeds(snapshot)
     ago = [f"{name} {max(now - moment, timedelta()).total_seconds():.0f} s ago" for name, moment in heard.items()]
     return f"heartbeats: {', '.join(ago)}" if ago else "no heartbeat was heard yet; a worker sends one every minute"

@@ -20,6 +20,8 @@ from prometheus_client.registry import Collector
 from salesfx import __version__
 from salesfx.events import TOPICS
 from salesfx.kpi import CATALOGUE, Breakdown, Metric
+from salesfx.lead_flow.live import LeadFlows
+from salesfx.lead_flow_gauges import lead_flow_families
 from salesfx.reading.lag import LogEndsView
 from salesfx.reading.numbers import Numbers, Person
 from salesfx.reading.report import CATEGORIES
@@ -43,6 +45,7 @@ class SalesCollector(Collector):
         today: date,
         log_ends: LogEndsView | None = None,
         feed_trouble: Sequence[str] = (),
+        lead_flows: LeadFlows | None = None,
     ) -> None:
         """Make a collector.
 
@@ -52,12 +55,14 @@ class SalesCollector(Collector):
             today: Local date in the business time zone.
             log_ends: What Kafka said last; None where it was not asked yet.
             feed_trouble: What `salesfx.feed.trouble` says of the snapshot.
+            lead_flows: What is said of the lead flow, by the same snapshot.
 
         """
         self._snapshot = snapshot
         self._today = today
         self._log_ends = log_ends
         self._feed_trouble = feed_trouble
+        self._lead_flows = lead_flows
 
     def describe(self) -> list[Family]:
         """Name no families beforehand, so that registering reads nothing."""
@@ -82,6 +87,8 @@ class SalesCollector(Collector):
         yield from _context(window, snapshot)
         for metric in CATALOGUE:
             yield from _metric_families(metric, window)
+        if self._lead_flows is not None:
+            yield from lead_flow_families(self._lead_flows)
         yield from _counters(snapshot.counters)
         yield _batches(snapshot.counters)
         yield from _marks(snapshot.marks)

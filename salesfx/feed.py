@@ -59,15 +59,15 @@ def _stuck_topics(heard: Mapping[tuple[str, str], datetime], now: datetime, zone
     for (topic, feed), moment in heard.items():
         if feed == WORKER and now - moment > NOTHING_GETS_THROUGH_AFTER:
             yield (
-                f"what came into Kafka's topic {topic} since {_shown(moment, zone)} is not in the tables: no heartbeat of a "
-                "worker got through since. No worker runs, or it is far behind, or Kafka or Redis is away"
+                f"What came into Kafka's topic {topic} since {_shown(moment, zone)} is not in the tables: no heartbeat of a "
+                "worker got through since. No worker runs, or it is far behind, or Kafka or Redis is away."
             )
 
 
 def _silent_feeds(heard: Mapping[tuple[str, str], datetime], now: datetime, zone: ZoneInfo) -> Iterator[str]:
     for feed, moment in _latest(heard).items():
         if feed != WORKER and SILENT_AFTER < now - moment <= HEARD_WITHIN:
-            yield f"the feed {feed} was last heard at {_shown(moment, zone)}; it should send a heartbeat every minute"
+            yield f"The feed {feed} was last heard at {_shown(moment, zone)}; it should send a heartbeat every minute."
 
 
 def _refusals(marks: Mapping[str, str], now: datetime, zone: ZoneInfo) -> Iterator[str]:
@@ -77,7 +77,7 @@ def _refusals(marks: Mapping[str, str], now: datetime, zone: ZoneInfo) -> Iterat
     if share > MAINLY and now - last <= REFUSED_WITHIN:
         yield (
             f"{share:.0%} of the last events of {topic} were refused, the last one at {_shown(last, zone)}: see "
-            "`salesfx dead-letters`"
+            "`salesfx dead-letters`."
         )
 
 

@@ -17,13 +17,15 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client.exposition import choose_encoder
 
-from salesfx import feed
 from salesfx.errors import SalesfxError
-from salesfx.exporter import SalesCollector, registry_of, shown_tables
+from salesfx.exporter import SalesCollector, registry_of
+from salesfx.lead_flow.live import LeadFlowJudge
 from salesfx.log_ends import LogEnds
 from salesfx.reading import Month, NoTablesError, Reader, TablesAwayError, current_month, local_today
 from salesfx.reading.explanation import Question, QuestionError, explain
 from salesfx.reading.lag import LogEndsView
+from salesfx.reading.lead_flow import FlowQuestionError, judged, lead_flow, lead_flow_needs
+from salesfx.reading.moment import read_moment
 from salesfx.settings import Settings
 from salesfx.tables.store import DefinitionsChangedError
 from salesfx.web.access import Access
@@ -34,6 +36,7 @@ _CLOSE_SECONDS = 5.0
 _LISTED, _MOST_LISTED = 1000, 10_000
 """Contributions in one explanation: by default, and at most."""
 _QUESTION = ("month", "metric", "source", "salesperson", "category", "limit")
+_FLOW_QUESTION = ("source", "at")
 _EXPLAINED_AT_ONCE, _WAITING = 2, 8
 _HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -107,7 +110,7 @@ def build_app(
     """Put the routes together; starts and opens nothing.
 
     Args:
-        settings: For the business time zone.
+        settings: For the business time zone, and for judging the lead flow.
         reader: Of the tables.
         access: Who may see sales.
         log_ends: Gives what Kafka said last.
@@ -124,6 +127,7 @@ def build_app(
             web.get("/api/months", pages.months),
             web.get("/api/months/{month}", pages.month),
             web.get("/api/explain", pages.explain),
+            web.get("/api/lead-flow", pages.lead_flow),
             web.get("/livez", pages.live),
             web.get("/readyz", pages.readiness),
         ]
@@ -146,6 +150,7 @@ class Pages:
         self._reader = reader
         self._log_ends = log_ends
         self._now = now
+        self._lead_flow_judge = LeadFlowJudge(settings)
         self._trouble: type[SalesfxError] | None = None
         self._explaining = asyncio.Semaphore(_EXPLAINED_AT_ONCE)
         self._asked = 0
@@ -155,13 +160,18 @@ class Pages:
         now = self._now()
         today = local_today(now, self._timezone)
         async with self._noted() as trouble:
-            snapshot = await self._reader.snapshot(shown_tables(today))
-        shown = None if trouble else snapshot
-        feed_trouble = () if shown is None else feed.trouble(shown, now)
-        collector = SalesCollector(shown, today, self._log_ends(), feed_trouble)
+            snapshot = await self._reader.snapshot(lead_flow_needs(today))
+        log_ends = self._log_ends()
         encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
+
+        def written() -> bytes:
+            if trouble:
+                return encoder(registry_of(SalesCollector(None, today, log_ends)))
+            flows = judged(self._lead_flow_judge, snapshot, now, self._timezone)
+            return encoder(registry_of(SalesCollector(snapshot, today, log_ends, flows.trouble, flows)))
+
         # In a thread, so that a health check need not wait until some ten thousand samples are written.
-        body = await asyncio.to_thread(lambda: encoder(registry_of(collector)))
+        body = await asyncio.to_thread(written)
         response = web.Response(body=body, headers={"Content-Type": content_type})
         response.enable_compression()
         return response
@@ -203,6 +213,22 @@ class Pages:
         response = web.Response(body=body, content_type="application/json")
         response.enable_compression()
         return response
+
+    async def lead_flow(self, request: web.Request) -> web.StreamResponse:
+        """Say whether fewer leads come than usual."""
+        try:
+            at = _moment(request.query, self._timezone)
+            answer = await lead_flow(
+                self._reader,
+                self._settings,
+                self._now(),
+                at=at,
+                source=request.query.get("source"),
+                judge=self._lead_flow_judge,
+            )
+        except (ValueError, FlowQuestionError) as error:
+            return _error(400, str(error))
+        return _json(answer)
 
     async def live(self, _request: web.Request) -> web.StreamResponse:
         """Say that the process answers; asks nobody else."""
@@ -271,6 +297,22 @@ def _question(query: Mapping[str, str]) -> Question:
         category=query.get("category"),
         limit=int(limit),
     )
+
+
+def _moment(query: Mapping[str, str], timezone: str) -> datetime | None:
+    """Read the moment that is asked for from a URL; None: now.
+
+    Raises:
+        ValueError: A part is unknown, or cannot be read; the message says which.
+
+    """
+    for name in query:
+        if name not in _FLOW_QUESTION:
+            raise ValueError(f"{name[:50]!r} is none of the parameters {', '.join(_FLOW_QUESTION)}.")
+    if "at" not in query:
+        return None
+    # A plus that is not escaped is a space.
+    return read_moment(query["at"].replace(" ", "+"), timezone, end=True)
 
 
 def _kafka_state(log_ends: LogEndsView | None) -> State:

@@ -18,6 +18,7 @@ COMMANDS = {
     "kpi": "salesfx.cli.kpi:kpi",
     "explain": "salesfx.cli.explain:explain_",
     "show": "salesfx.cli.show:show",
+    "lead-flow": "salesfx.cli.lead_flow:lead_flow_",
     "audit": "salesfx.cli.audit:audit",
     "dead-letters": "salesfx.cli.dead_letters:dead_letters",
     "publish": "salesfx.cli.publish:publish",

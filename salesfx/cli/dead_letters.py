@@ -6,8 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
-from datetime import time as time_of_day
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,7 +14,8 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from salesfx.business_time import parse_day, parse_instant, to_instant
+from salesfx.business_time import to_instant
+from salesfx.cli.moment import MomentType
 from salesfx.dead_letters.box import Box, stored_offsets
 from salesfx.dead_letters.content import Judge, UnfaithfulError, content_of
 from salesfx.dead_letters.ledger import Ledger, Selection, Status
@@ -32,7 +31,7 @@ from salesfx.dead_letters.shown import (
     usable_json,
 )
 from salesfx.errors import SalesfxError
-from salesfx.events import FIRST_YEAR, LAST_YEAR, TOPICS
+from salesfx.events import TOPICS
 from salesfx.kafka_security import quiet_kafka_python
 from salesfx.reading.shown import printable
 from salesfx.refusal import Reason
@@ -48,37 +47,12 @@ _WAIT_SECONDS = 30.0
 _MARKED_TOGETHER = 1000
 
 
-class _Moment(click.ParamType):
-    """An RFC 3339 instant, or a date in the business time zone: an instant in microseconds."""
-
-    name = "TIME"
-
-    def __init__(self, *, end: bool) -> None:
-        """Make one; with `end` a date stands for its end."""
-        self._end = end
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read it, or end with a usage error."""
-        if isinstance(value, int):
-            return value
-        text = str(value)
-        try:
-            if "T" in text.upper():
-                return parse_instant(text, FIRST_YEAR, LAST_YEAR)
-            day = date.fromordinal(parse_day(text, FIRST_YEAR, LAST_YEAR)) + timedelta(days=self._end)
-        except ValueError as error:
-            self.fail(f"{text!r} {error}; or write a moment like 2026-10-05T09:30:00+03:00", param, ctx)
-        settings = ctx.find_object(Settings) if ctx is not None else None
-        zone = ZoneInfo((settings or Settings()).timezone)
-        return to_instant(datetime.combine(day, time_of_day(), zone))
-
-
 def _selecting(command: Callable[..., Any]) -> Callable[..., Any]:
     """Put the options that describe letters to a command."""
     for option in (
-        click.option("--until", type=_Moment(end=True), help="Refused before then; of a date, until its end."),
+        click.option("--until", type=MomentType(end=True), help="Refused before then; of a date, until its end."),
         click.option(
-            "--since", type=_Moment(end=False), help="Refused since: RFC 3339, or a date in the business time zone."
+            "--since", type=MomentType(end=False), help="Refused since: RFC 3339, or a date in the business time zone."
         ),
         click.option("--topic", type=click.Choice(TOPICS), help="Events of this topic."),
         click.option(
@@ -312,7 +286,10 @@ def _progress(unit: str, total: int | None) -> Iterator[_Advance]:
 def _selection(settings: Settings, conditions: dict[str, Any]) -> Selection:
     topic = conditions["topic"]
     topics = None if topic is None else frozenset([settings.kafka_topic(topic)])
-    return Selection(reason=conditions["reason"], topics=topics, since=conditions["since"], until=conditions["until"])
+    since, until = (
+        None if moment is None else to_instant(moment) for moment in (conditions["since"], conditions["until"])
+    )
+    return Selection(reason=conditions["reason"], topics=topics, since=since, until=until)
 
 
 def _chosen(

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from salesfx.lead_flow.counts import bound, lower_tail
-from salesfx.lead_flow.usual import LeadFlow, Usual
+from salesfx.lead_flow.spending import Silence, Sliding, Spent, spend
+from salesfx.lead_flow.usual import CLOSED, LeadFlow, Usual
 
 WINDOWS = (1, 3, 7, 14)
 """Days that are looked at together, up to now."""
-_DAYS_A_YEAR = 365.25
-_SHARE = 1 / (len(WINDOWS) + 1)
-"""Each of the windows, and the time since the last lead, may give as many false alarms."""
-_LOOKS = 2.6
-"""A window that slides makes more false alarms than windows that are laid end to end, by this factor."""
+_LEVEL_DECAY = 1 / 14
+"""By how much the correlation of the level's error with itself falls in a day: it is that of the last weeks."""
 _POWER = 0.8
 """A drop counts as one that would be seen where it is seen in four cases of five."""
 
@@ -43,14 +41,14 @@ class Window:
     probability: float
     """That so few come by chance."""
     level: float
-    """The probability up to which it is an alarm."""
+    """The probability up to which it is an alarm; 0 where it cannot be one."""
     smallest_drop: float | None
     """Share that would have to be missing to be seen in four cases of five; None where nothing would be seen."""
 
     @property
     def is_low(self) -> bool:
         """Tell whether it is an alarm."""
-        return self.probability <= self.level
+        return self.probability <= self.level > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +61,9 @@ class Judgement:
 
     @property
     def worst(self) -> Window | None:
-        """The window that is least likely, by its level."""
-        return min(self.windows, key=lambda window: window.probability / window.level, default=None)
+        """The window that is least likely, by its level; None where none can ring."""
+        able = [window for window in self.windows if window.level > 0]
+        return min(able, key=lambda window: window.probability / window.level, default=None)
 
 
 def judge(
@@ -91,15 +90,17 @@ def judge(
 
     """
     now = _Moment(day, slot, part)
-    windows = [_window(flow, now, days, false_alarms_per_year, details) for days in WINDOWS]
-    silence = _silence(flow, now, last_lead, false_alarms_per_year, details)
+    levels = _levels(flow, day, false_alarms_per_year)
+    windows = [_window(flow, now, days, level, details) for days, level in zip(WINDOWS, levels.windows, strict=True)]
+    silence = _silence(flow, now, last_lead, levels.silence, details)
     found = [window for window in (*windows, silence) if window]
     if silence is not None and silence.is_low:
         return Judgement(State.SILENT, found)
     if any(window.is_low for window in found):
         return Judgement(State.LOW, found)
     longest = windows[-1] or windows[-2]
-    if longest is None or lower_tail(0, longest.expected, longest.variance) > longest.level:
+    silent = lower_tail(0, longest.expected, longest.variance) if longest else 1.0
+    if longest is None or silent > max(longest.level, levels.silence):
         return Judgement(State.LITTLE_EVIDENCE, found)
     return Judgement(State.OK, found)
 
@@ -116,17 +117,49 @@ class _Moment:
         return self.slot + self.part
 
 
-def _window(flow: LeadFlow, now: _Moment, days: int, false_alarms_per_year: float, details: bool) -> Window | None:
+def _levels(flow: LeadFlow, day: int, false_alarms_per_year: float) -> Spent:
+    """Share the budget out over what can be judged on a day."""
+    key = (day, false_alarms_per_year)
+    if key not in flow.spent:
+        usual = [flow.usual(day - days) if day >= days else None for days in WINDOWS]
+        sliding = [_sliding(flow, day, days, then) for days, then in zip(WINDOWS, usual, strict=True) if then]
+        spent = spend(false_alarms_per_year, sliding, _silent(flow, usual[0]))
+        # The longer windows are the ones that a short history lacks.
+        flow.spent[key] = Spent([*spent.windows, *[0.0] * (len(WINDOWS) - len(sliding))], spent.silence)
+    return flow.spent[key]
+
+
+def _sliding(flow: LeadFlow, day: int, days: int, usual: Usual) -> Sliding:
+    """Tell how a window is to be expected that ends as a day begins."""
+    mean = usual.level * sum(usual.rhythm[kind] for kind in flow.kinds[day - days : day])
+    variance = usual.variance(mean, days, flow.kinds[day - days : day].count(CLOSED))
+    chance = usual.chance(mean, days) / variance if variance else 1.0
+    # Chance is seen at every look, scatter is the day's.
+    step = 1 / (flow.slots * usual.dispersion) + 1 - 1 / usual.dispersion
+    return Sliding(mean, variance, chance / days + (1 - chance) * _LEVEL_DECAY, step, 1 / flow.slots)
+
+
+def _silent(flow: LeadFlow, usual: Usual | None) -> Silence:
+    """Tell how the time since the last lead is to be expected."""
+    if usual is None:
+        return Silence(0.0, 0.0, float)
+    # As many such times begin in a day as slots have leads.
+    begins = sum(1 - math.exp(-usual.level * share) for share in usual.shape[0])
+    return Silence(begins, usual.level / flow.slots, lambda mean: lower_tail(0, mean, usual.variance(mean, 1)))
+
+
+def _window(flow: LeadFlow, now: _Moment, days: int, level: float, details: bool) -> Window | None:
     """Look at some days up to now; they begin with a whole slot."""
     usual = flow.usual(now.day - days) if now.day >= days else None
     if usual is None:
         return None
-    observed = sum(flow.counts[now.day - days][now.slot :]) + sum(flow.totals[now.day - days + 1 : now.day])
+    since = _Moment(now.day - days, now.slot, 0.0)
+    observed = sum(flow.counts[since.day][now.slot :]) + sum(flow.totals[since.day + 1 : now.day])
     if now.slots:
         observed += sum(flow.counts[now.day][: math.ceil(now.slots)])
-    expected = _expected(flow, usual, _Moment(now.day - days, now.slot, 0.0), now)
-    level = false_alarms_per_year * _SHARE * days / _DAYS_A_YEAR / _LOOKS
-    return _compared(days, observed, expected, usual.variance(expected), level, details)
+    expected = _expected(flow, usual, since, now)
+    variance = usual.variance(expected, days, _closed(flow, since, now))
+    return _compared(days, observed, expected, variance, level, details)
 
 
 def _expected(flow: LeadFlow, usual: Usual, since: _Moment, until: _Moment) -> float:
@@ -134,14 +167,26 @@ def _expected(flow: LeadFlow, usual: Usual, since: _Moment, until: _Moment) -> f
     days = range(since.day + 1, until.day)
     expected = usual.level * sum(usual.rhythm[flow.kinds[day]] for day in days)
     if until.day > since.day:
-        expected += usual.expected(flow.kinds[since.day]) if since.day < len(flow.kinds) else 0.0
+        expected += usual.expected(flow.kinds[since.day])
     if until.slots:
         expected += usual.until(flow.kinds[until.day], until.slots)
     return expected - (usual.until(flow.kinds[since.day], since.slots) if since.slots else 0.0)
 
 
+def _closed(flow: LeadFlow, since: _Moment, until: _Moment) -> float:
+    """Give how many closed days lie between two moments, parts of them too."""
+    closed = float(flow.kinds[since.day : until.day].count(CLOSED))
+    if not flow.has_closed_days:
+        return 0.0
+    if since.slots and flow.kinds[since.day] == CLOSED:
+        closed -= since.slots / flow.slots
+    if until.slots and flow.kinds[until.day] == CLOSED:
+        closed += until.slots / flow.slots
+    return closed
+
+
 def _silence(
-    flow: LeadFlow, now: _Moment, last_lead: tuple[int, float] | None, false_alarms_per_year: float, details: bool
+    flow: LeadFlow, now: _Moment, last_lead: tuple[int, float] | None, level: float, details: bool
 ) -> Window | None:
     """Look at the time since the last lead."""
     since = _last_lead(flow, now) if last_lead is None else _Moment(last_lead[0], 0, last_lead[1])
@@ -149,11 +194,9 @@ def _silence(
     if since is None or usual is None:
         return None
     expected = max(0.0, _expected(flow, usual, since, now))
-    # As many such times begin in a year as slots have leads.
-    a_day = sum(1 - math.exp(-usual.level * share) for share in usual.shape[0])
-    level = false_alarms_per_year * _SHARE / (_DAYS_A_YEAR * a_day) if a_day else 0.0
     days = max(0.0, now.day - since.day + (now.slots - since.slots) / flow.slots)
-    return _compared(days, 0, expected, usual.variance(expected), level, details)
+    variance = usual.variance(expected, days, max(0.0, _closed(flow, since, now)))
+    return _compared(days, 0, expected, variance, level, details)
 
 
 def _last_lead(flow: LeadFlow, now: _Moment) -> _Moment | None:

@@ -2,7 +2,8 @@
 
 All of it is arithmetic on counts by local day and slot (an hour, or a whole day where only days are known). It has to bear
 with what real lead flows do: slumps that nobody has mended yet, one day of a fair, a step that stays, holidays, a trend,
-and more scatter than chance alone would give.
+and more scatter than chance alone would give. What it estimates it knows only so well, and the variance that it gives to a
+count to come says so: otherwise few leads and short histories would ring.
 """
 
 import math
@@ -10,29 +11,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-HISTORY_DAYS = 70
-"""Days that what is usual is taken from: ten weeks, so that each weekday comes ten times."""
+from salesfx.lead_flow.level import PRIOR_DRIFT, Days, Track, follow, follow_all, levels_around
+from salesfx.lead_flow.spending import Spent
+
+HISTORY_DAYS = 84
+"""Days that what is usual is taken from: twelve weeks, so that each weekday comes twelve times."""
 LEAST_DAYS = 28
 """With fewer days nothing is judged."""
 CLOSED = 7
 """Kind of a day on which nobody works, beside the weekdays from 0, Monday."""
 _KINDS = 8
-_KEPT_A_DAY = 0.5 ** (1 / 10.0)
-"""Of a day's weight in the level so much is left a day later, and so half of it after ten."""
+_WEEK = 7
 _RHYTHM_PRIOR = 5.0
 """Leads that speak for a day like any other, against what came on its weekday."""
-_PRIOR_DAYS, _PRIOR_DISPERSION = 5, 1.5
-_PRIOR_WANDERING, _PRIOR_WEEKS = 0.12, 2
-"""Relative standard deviation of a week's level from what was foreseen, and the weeks that speak for it."""
+_PRIOR_DAYS, _PRIOR_DISPERSION = 3, 1.3
+"""Days that speak for so much scatter, before any is seen."""
+_OUTLIER = 9.0
+"""Squared deviation, by the variance, beyond which a day tells no more of the scatter."""
+_TAIL = 5.5
+"""Half of 1 + b^2, b = 3.2 deviations: what the variance is raised by where it is estimated itself, by the days that it
+is estimated from. The tail of Student's t is that of a normal distribution with so much more variance."""
 _ROUNDS = 3
 """In which rhythm, level and scatter are found from each other."""
-_SLUMP, _SPIKE, _STEP = 2.0, 4.0, 3.5
-"""Standard deviations."""
-_LEAST_WEIGHT = 0.2
-"""Of a day in a slump: less, and a drop that stays would never become usual."""
-_STEP_UP_DAYS, _STEP_DOWN_DAYS = 3, 14
-"""A level that has changed for so long is followed faster: it is a step. Downwards that is after all alarms."""
-_WEEK = 7
+_CLOSED_PRIOR, _CLOSED_DEVIATION = 2.0, 0.35
+"""Closed days that speak for a Sunday, and how far from it they may be, in shares of an average day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,14 @@ class Usual:
     """Of each kind of day the shares of its slots; they sum up to 1."""
     dispersion: float
     """Variance of a day's count by its mean; 1 is pure chance."""
-    wandering: float
-    """Relative standard deviation of the level from what is foreseen."""
+    error: float
+    """Relative variance of the level: it is an estimate."""
+    drift: float
+    """Relative variance by which the level changes in a day."""
+    days: int
+    """From which it is taken."""
+    closed_deviation: float
+    """Standard deviation of a closed day's share from what is in the rhythm."""
 
     def expected(self, kind: int, slots: slice = slice(None)) -> float:
         """Give the expected count of a day of a kind, or of some of its slots."""
@@ -60,9 +68,36 @@ class Usual:
         expected = self.expected(kind, slice(whole))
         return expected + (slots - whole) * self.expected(kind, slice(whole, whole + 1)) if slots > whole else expected
 
-    def variance(self, mean: float) -> float:
-        """Give the variance of a count with this mean: chance, scatter, and a level that is not known exactly."""
-        return _variance(mean, self.dispersion, self.wandering)
+    def variance(self, mean: float, days: float, closed: float = 0.0) -> float:
+        """Give the variance of a count to come.
+
+        Args:
+            mean: Its expectation.
+            days: That it is counted over, from when this is usual.
+            closed: How many of them are closed days.
+
+        """
+        return self.chance(mean, days) + self.unknown(mean, days) + closed * (self.level * self.closed_deviation) ** 2
+
+    def chance(self, mean: float, days: float) -> float:
+        """Give the part of the variance that is chance and scatter, and what is not known of the rhythm."""
+        of_a_week = max(0.0, 1 - days / _WEEK) * _WEEK
+        return self.dispersion * mean * (1 + (self._tail + of_a_week) / self.days)
+
+    @property
+    def _tail(self) -> float:
+        """Give the days' worth of variance for not knowing the dispersion."""
+        if self.dispersion <= 1 or not self.level:
+            return 0.0
+        # The excess kurtosis of a day's count, by the negative binomial.
+        excess = 6 * (self.dispersion - 1) / self.level + 1 / (self.dispersion * self.level)
+        return _TAIL * (1 + excess / 2)
+
+    def unknown(self, mean: float, days: float) -> float:
+        """Give the part of the variance that is not known of the level: as it was, and where it goes within the days."""
+        # The variance of a random walk's mean over some days.
+        walk = (days + 1) * (2 * days + 1) / (6 * days) if days >= 1 else 1.0
+        return (self.error + self.drift * walk) * mean * mean
 
 
 class LeadFlow:
@@ -86,7 +121,15 @@ class LeadFlow:
         self.kinds = [
             CLOSED if is_closed(day) else day.weekday() for day in (first + timedelta(n) for n in range(len(counts)))
         ]
+        self._closed = [day for day, kind in enumerate(self.kinds) if kind == CLOSED]
+        self.spent: dict[tuple[int, float], Spent] = {}
+        """How a budget is shared out on a day; kept by the judgement."""
         self._usual: dict[int, Usual | None] = {}
+
+    @property
+    def has_closed_days(self) -> bool:
+        """Tell whether any is among its days."""
+        return bool(self._closed)
 
     def usual(self, day: int) -> Usual | None:
         """Tell what is usual as a day begins, from the days before it; None where these are too few.
@@ -101,56 +144,43 @@ class LeadFlow:
             self._usual[day] = _usual(self, start, day) if enough else None
         return self._usual[day]
 
-
-def _variance(mean: float, dispersion: float, wandering: float) -> float:
-    return dispersion * mean + (wandering * mean) ** 2
+    def closed_days(self, end: int) -> list[tuple[int, float]]:
+        """Give what came on the closed days before a day, beside what an average day of the two weeks before them had."""
+        found = []
+        for day in self._closed:
+            near = [n for n in range(max(0, day - 2 * _WEEK), day) if self.kinds[n] != CLOSED]
+            if day < end and near:
+                found.append((self.totals[day], sum(self.totals[n] for n in near) / len(near)))
+        return found
 
 
 def _usual(flow: LeadFlow, start: int, end: int) -> Usual:
-    totals, kinds = flow.totals[start:end], flow.kinds[start:end]
-    rhythm, weights = [1.0] * _KINDS, [1.0] * len(totals)
-    dispersion, wandering = _PRIOR_DISPERSION, _PRIOR_WANDERING
-    levels: list[float] = []
-    steps: list[int] = []
+    days = Days(flow.totals[start:end], flow.kinds[start:end])
+    rhythm, dispersion = [1.0] * _KINDS, _PRIOR_DISPERSION
+    track = Track([], [1.0] * len(days.totals), [], 0.0, 0.0, 0.0)
     for _ in range(_ROUNDS):
-        around = _levels_around(totals, kinds, rhythm, weights, steps)
-        rhythm = _rhythm(totals, kinds, around, weights)
-        dispersion = _dispersion(totals, kinds, rhythm, around, dispersion)
-        levels, weights, steps = _levels_before(totals, kinds, rhythm, dispersion, wandering)
-        wandering = _wandering(totals, kinds, rhythm, levels, dispersion, steps)
+        around = levels_around(days, rhythm, track)
+        rhythm = _rhythm(days, around, track.weights)
+        dispersion = _dispersion(days, rhythm, around, dispersion)
+        track = follow(days, rhythm, dispersion, PRIOR_DRIFT)
+    level, error, drift = follow_all(days, rhythm, dispersion)
+    rhythm[CLOSED], closed_deviation = _closed(flow.closed_days(end), rhythm[_WEEK - 1])
     return Usual(
-        level=levels[-1],
+        level=level,
         rhythm=tuple(rhythm),
         shape=_shape(flow, start, end),
         dispersion=dispersion,
-        wandering=wandering,
+        error=error,
+        drift=drift,
+        days=end - start,
+        closed_deviation=closed_deviation,
     )
 
 
-def _levels_around(
-    totals: Sequence[int],
-    kinds: Sequence[int],
-    rhythm: Sequence[float],
-    weights: Sequence[float],
-    steps: Sequence[int],
-) -> list[float]:
-    """Give each day's level by the days around it, a week to either side, but not over a step."""
-    found = []
-    for day in range(len(totals)):
-        begin = max((step for step in steps if step <= day), default=0)
-        end = min((step for step in steps if step > day), default=len(totals))
-        near = range(max(begin, day - _WEEK), min(end, day + _WEEK + 1))
-        foreseen = sum(weights[other] * rhythm[kinds[other]] for other in near)
-        found.append(sum(weights[other] * totals[other] for other in near) / foreseen)
-    return found
-
-
-def _rhythm(
-    totals: Sequence[int], kinds: Sequence[int], levels: Sequence[float], weights: Sequence[float]
-) -> list[float]:
+def _rhythm(days: Days, levels: Sequence[float], weights: Sequence[float]) -> list[float]:
     """Give what a day of each kind has of an average day."""
     came, level = [0.0] * _KINDS, [0.0] * _KINDS
-    for kind, total, around, weight in zip(kinds, totals, levels, weights, strict=True):
+    for kind, total, around, weight in zip(days.kinds, days.totals, levels, weights, strict=True):
         came[kind] += weight * total
         level[kind] += weight * around
     week = [(came[kind] + _RHYTHM_PRIOR) / (level[kind] + _RHYTHM_PRIOR) for kind in range(_WEEK)]
@@ -161,93 +191,26 @@ def _rhythm(
     return [*rhythm, (came[CLOSED] + 2 * _RHYTHM_PRIOR * sunday) / (level[CLOSED] + 2 * _RHYTHM_PRIOR)]
 
 
-def _dispersion(
-    totals: Sequence[int],
-    kinds: Sequence[int],
-    rhythm: Sequence[float],
-    levels: Sequence[float],
-    before: float,
-) -> float:
+def _closed(known: Sequence[tuple[int, float]], sunday: float) -> tuple[float, float]:
+    """Give a closed day's share of an average day, and its standard deviation; of all that are known, for they are few."""
+    shares = [came / average for came, average in known if average > 0]
+    number = len(shares) + _CLOSED_PRIOR
+    mean = (sum(shares) + _CLOSED_PRIOR * sunday) / number
+    squares = sum((share - mean) ** 2 for share in shares) + _CLOSED_PRIOR * _CLOSED_DEVIATION**2
+    return mean, math.sqrt(squares / number * (1 + 1 / number))
+
+
+def _dispersion(days: Days, rhythm: Sequence[float], levels: Sequence[float], before: float) -> float:
     """Give the variance by the mean; a single day does not decide it."""
     squares = expected = 0.0
-    for kind, total, level in zip(kinds, totals, levels, strict=True):
+    for kind, total, level in zip(days.kinds, days.totals, levels, strict=True):
         mean = level * rhythm[kind]
-        squares += min((total - mean) ** 2, 9 * before * mean + 9)
+        squares += min((total - mean) ** 2, _OUTLIER * before * mean + _OUTLIER)
         expected += mean
-    prior = _PRIOR_DAYS * expected / len(totals)
-    # The level around a day has the day in it.
-    own = 1 - 1 / (2 * _WEEK + 1)
+    prior = _PRIOR_DAYS * expected / len(levels)
+    # The level around a day has the day in it, and so has its weekday's share.
+    own = (1 - 1 / (2 * _WEEK + 1)) * (1 - _WEEK / len(levels))
     return max(1.0, (squares / own + prior * _PRIOR_DISPERSION) / (expected + prior)) if expected else 1.0
-
-
-def _levels_before(
-    totals: Sequence[int], kinds: Sequence[int], rhythm: Sequence[float], dispersion: float, wandering: float
-) -> tuple[list[float], list[float], list[int]]:
-    """Follow the level from day to day.
-
-    Returns:
-        The level as each day begins, and after the last; the weight of each day, which is less in a slump; and the days
-        with which another level began.
-
-    """
-    first = range(min(_WEEK, len(totals)))
-    came, foreseen = float(sum(totals[day] for day in first)), sum(rhythm[kinds[day]] for day in first)
-    levels, weights, apart = [came / foreseen], [], []
-    steps: list[int] = []
-    for day, (total, kind) in enumerate(zip(totals, kinds, strict=True)):
-        mean = levels[-1] * rhythm[kind]
-        deviation = math.sqrt(max(_variance(mean, dispersion, wandering), 1.0))
-        apart.append((total - mean, deviation))
-        weight = min(1.0, max(_LEAST_WEIGHT, (_SLUMP * deviation / (mean - total)) ** 2)) if total < mean else 1.0
-        for days, direction in ((_STEP_UP_DAYS, 1), (_STEP_DOWN_DAYS, -1)):
-            if _is_step(apart[-days:], days, direction):
-                came, foreseen, weight = came / 2, foreseen / 2, 1.0
-                if not steps or day - steps[-1] > 2 * _STEP_DOWN_DAYS:
-                    steps.append(day - days + 1)
-        before = totals[day - 1] / rhythm[kinds[day - 1]] * rhythm[kind] if day and rhythm[kinds[day - 1]] else 0.0
-        counted = min(float(total), max(mean + _SPIKE * deviation, before))
-        came, foreseen = _KEPT_A_DAY * came + weight * counted, _KEPT_A_DAY * foreseen + weight * rhythm[kind]
-        levels.append(came / foreseen)
-        weights.append(weight)
-    return levels, weights, steps
-
-
-def _is_step(apart: Sequence[tuple[float, float]], days: int, direction: int) -> bool:
-    """Tell whether all of some days, together, are further off than chance."""
-    if len(apart) < days:
-        return False
-    return direction * sum(by for by, _ in apart) > _STEP * math.sqrt(sum(deviation**2 for _, deviation in apart))
-
-
-def _wandering(
-    totals: Sequence[int],
-    kinds: Sequence[int],
-    rhythm: Sequence[float],
-    levels: Sequence[float],
-    dispersion: float,
-    steps: Sequence[int],
-) -> float:
-    """Give the relative deviation of a week from what was foreseen as it began, beyond what chance and scatter explain.
-
-    The weeks before and after a step are no measure of what will be.
-    """
-    excess = squares = weeks = 0.0
-    for day in range(2 * _WEEK, len(totals) - _WEEK + 1):
-        mean = levels[day] * sum(rhythm[kind] for kind in kinds[day : day + _WEEK])
-        if mean and not any(day - _WEEK < step < day + _WEEK for step in steps):
-            off = (sum(totals[day : day + _WEEK]) - mean) ** 2
-            most = 9 * _variance(mean, dispersion, _PRIOR_WANDERING)
-            excess += (min(off, most) - dispersion * mean) / _WEEK
-            squares += mean**2 / _WEEK
-            weeks += 1 / _WEEK
-    if not weeks:
-        return _PRIOR_WANDERING
-    prior = _PRIOR_WEEKS * squares / weeks
-    found = (max(excess, 0.0) + prior * _PRIOR_WANDERING**2) / (squares + prior)
-    # The level itself is an estimate, from as many days as its weights come to.
-    days = (1 + _KEPT_A_DAY) / (1 - _KEPT_A_DAY)
-    leads = max(levels[-1] * min(days, len(totals)), 0.5)
-    return math.sqrt(max(found, dispersion / leads))
 
 
 def _shape(flow: LeadFlow, start: int, end: int) -> tuple[tuple[float, ...], ...]:

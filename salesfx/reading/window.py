@@ -16,6 +16,7 @@ MAX_SOURCES, MAX_SALESPEOPLE = 20, 50
 OTHER = "other"
 """Holds what is beyond the bounds; what really has this name counts in it too."""
 _TO_DATE_MONTHS = (0, 1)
+_LEADS_OF = "leads|source="
 
 
 class Window:
@@ -88,6 +89,20 @@ def shown_tables(today: date) -> list[str]:
     """Name the tables that a window needs."""
     months = shown_months(today)
     return [f"{MONTH}{month}" for month in months.values()] + [f"{DAYS}{months[ago]}" for ago in _TO_DATE_MONTHS]
+
+
+def lead_sources(tables: Mapping[str, Mapping[str, int]], today: date) -> dict[str, str]:
+    """Give what each source that has leads in the shown months is shown as: itself, or OTHER.
+
+    Those are the names that a `Window` of the same tables gives them.
+    """
+    ranked: dict[str, int] = {}
+    for ago, month in shown_months(today).items():
+        for field, number in tables[f"{MONTH}{month}"].items() if ago >= 0 else ():
+            if field.startswith(_LEADS_OF):
+                source = field.removeprefix(_LEADS_OF)
+                ranked[source] = ranked.get(source, 0) + number
+    return _bounded(ranked, MAX_SOURCES)
 
 
 def _sources_by_leads(months: Mapping[int, Numbers]) -> dict[str, int]:

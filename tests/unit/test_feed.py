@@ -31,7 +31,7 @@ def heard(feed: str, past: timedelta, *topics: str) -> dict[str, str]:
 
 def said(marks: dict[str, str]) -> str:
     """Put all sentences into one text."""
-    return "; ".join(trouble(snapshot(marks), NOW))
+    return " ".join(trouble(snapshot(marks), NOW))
 
 
 def test_tables_from_before_heartbeats_are_not_called_broken() -> None:
@@ -65,7 +65,7 @@ def test_a_worker_that_is_not_heard_means_that_nothing_gets_through() -> None:
 def test_a_feed_that_falls_silent_is_missed_for_a_week(past: timedelta, is_missed: bool) -> None:
     """After that it is taken for one that is out of use."""
     found = said(heard("worker", MINUTE) | heard("salesforce", past))
-    assert ("the feed salesforce was last heard at" in found) is is_missed
+    assert ("The feed salesforce was last heard at" in found) is is_missed
     assert bool(found) is is_missed
 
 
@@ -91,4 +91,4 @@ def test_leads_that_are_mainly_refused_are_a_broken_feed(share: str, past: timed
 
 def test_a_feed_may_have_bars_in_its_name() -> None:
     """Marks are read from the left."""
-    assert "the feed a|b was last heard" in said(heard("worker", MINUTE) | heard("a|b", 20 * MINUTE))
+    assert "The feed a|b was last heard" in said(heard("worker", MINUTE) | heard("a|b", 20 * MINUTE))

@@ -3,8 +3,9 @@
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from prometheus_client import generate_latest
@@ -16,8 +17,11 @@ from salesfx import __version__
 from salesfx.events import TOPICS
 from salesfx.exporter import SalesCollector, registry_of, shown_tables
 from salesfx.kpi import CATALOGUE, Breakdown, Cells
+from salesfx.lead_flow.live import LeadFlowJudge, LeadFlows
 from salesfx.reading.lag import LogEndsView
+from salesfx.reading.lead_flow import judged, lead_flow_needs
 from salesfx.refusal import Reason
+from salesfx.settings import Settings
 from salesfx.tables import Snapshot
 from salesfx.tables.store import Commit, Range
 from tests.unit.test_reader import tables_of, worked_example
@@ -27,9 +31,40 @@ DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def families(snapshot: Snapshot | None, today: date = TODAY, log_ends: LogEndsView | None = None) -> list[Family]:
+NOON = datetime(2026, 11, 20, 12, tzinfo=ZoneInfo("Europe/Sofia"))
+
+
+def families(
+    snapshot: Snapshot | None,
+    today: date = TODAY,
+    log_ends: LogEndsView | None = None,
+    lead_flows: LeadFlows | None = None,
+) -> list[Family]:
     """Scrape once."""
-    return list(SalesCollector(snapshot, today, log_ends).collect())
+    return list(SalesCollector(snapshot, today, log_ends, lead_flows).collect())
+
+
+def even_leads(a_day: int, source: str, days: int = 150) -> Cells:
+    """Give as many leads on each day up to the one before today's, from one in the night on."""
+    cells: Cells = {}
+    for ago in range(1, days):
+        day = (TODAY - timedelta(ago)).isoformat()
+        cells[day, f"leads|source={source}"] = a_day
+        for hour in range(24):
+            cells[f"{day}T{hour:02d}", f"leads|source={source}"] = a_day // 24 + (hour < a_day % 24)
+    return {cell: number for cell, number in cells.items() if number}
+
+
+async def flows_of(cells: Cells) -> LeadFlows:
+    """Judge the lead flow of these cells, at noon."""
+    snapshot = await (await tables_of(cells)).snapshot(lead_flow_needs(TODAY))
+    assert snapshot is not None
+    return judged(LeadFlowJudge(Settings()), snapshot, NOON, "Europe/Sofia")
+
+
+async def scrape_flows(cells: Cells) -> Samples:
+    """Scrape the lead flow of these cells."""
+    return samples(families(await full_snapshot(), lead_flows=await flows_of(cells)))
 
 
 def samples(scraped: Iterable[Family]) -> Samples:
@@ -54,9 +89,14 @@ async def scrape(cells: Cells, today: date = TODAY) -> Samples:
     return samples(families(await tables.snapshot(shown_tables(today)), today))
 
 
-def text(snapshot: Snapshot | None, today: date = TODAY, log_ends: LogEndsView | None = None) -> bytes:
+def text(
+    snapshot: Snapshot | None,
+    today: date = TODAY,
+    log_ends: LogEndsView | None = None,
+    lead_flows: LeadFlows | None = None,
+) -> bytes:
     """Scrape once, as text."""
-    return generate_latest(registry_of(SalesCollector(snapshot, today, log_ends)))
+    return generate_latest(registry_of(SalesCollector(snapshot, today, log_ends, lead_flows)))
 
 
 async def full_snapshot() -> Snapshot:
@@ -266,9 +306,74 @@ def test_nothing_stale_is_shown_without_tables() -> None:
     assert value(found, "salesfx_up") == 0
 
 
+STATES = {"ok", "low", "silent", "too_little_evidence", "feed_broken"}
+WINDOWS = {"1d", "3d", "7d", "14d", "since_last_lead"}
+
+
+def states_in(found: Samples, name: str) -> dict[str, float]:
+    """Give the state that holds, by source."""
+    holds: dict[str, float] = {}
+    for (sample, labels), held in found.items():
+        known = dict(labels)
+        if sample == name and held:
+            holds[f"{known.get('source', '')}:{known['state']}"] = held
+    return holds
+
+
+async def test_the_lead_flow_as_gauges() -> None:
+    """One state of five holds, and every window has its numbers; a source that has died is seen beside the total."""
+    cells = even_leads(72, "web") | {
+        cell: number for cell, number in even_leads(24, "ads").items() if cell[0] < "2026-11-18"
+    }
+    found = await scrape_flows(cells)
+    assert {dict(labels)["state"] for name, labels in found if name == "salesfx_lead_flow_state"} == STATES
+    assert len([1 for name, _ in found if name == "salesfx_lead_flow_by_source_state"]) == 2 * len(STATES)
+    assert states_in(found, "salesfx_lead_flow_by_source_state") == {"ads:silent": 1, "web:silent": 1}
+    assert states_in(found, "salesfx_lead_flow_state") == {":silent": 1}
+    for name in ("observed_leads", "expected_leads", "least_leads", "tail_probability"):
+        got = {dict(labels)["window"] for sample, labels in found if sample == f"salesfx_lead_flow_{name}"}
+        assert got == WINDOWS, name
+    assert value(found, "salesfx_lead_flow_observed_leads", window="3d") == 2.5 * 72 + 12
+    assert value(found, "salesfx_lead_flow_by_source_observed_leads", source="ads", window="3d") == 12
+    assert value(found, "salesfx_lead_flow_expected_leads", window="3d") == pytest.approx(3 * 96, rel=0.05)
+    assert value(found, "salesfx_lead_flow_by_source_expected_leads", source="ads", window="3d") == pytest.approx(
+        72, rel=0.05
+    )
+    least = value(found, "salesfx_lead_flow_by_source_least_leads", source="ads", window="3d")
+    assert least is not None
+    assert 12 < least < 72
+    drop = value(found, "salesfx_lead_flow_smallest_detectable_drop_ratio", window="7d")
+    assert drop is not None
+    assert 0 < drop < 0.6
+
+
+async def test_the_lead_flow_of_little_history_has_its_states_and_no_numbers() -> None:
+    """0 would be a number; the states are there from the beginning."""
+    found = await scrape_flows({})
+    assert states_in(found, "salesfx_lead_flow_state") == {":too_little_evidence": 1}
+    assert len([1 for name, _ in found if name == "salesfx_lead_flow_state"]) == len(STATES)
+    assert not [name for name, _ in found if name.startswith("salesfx_lead_flow") and not name.endswith("state")]
+
+
+async def test_sources_of_the_lead_flow_are_bounded_as_elsewhere() -> None:
+    """The same twenty have their names, the others are judged together; their leads come before noon."""
+    cells: Cells = {}
+    for index in range(30):
+        cells |= even_leads(1 + index, f"s{index:02d}", 100)
+    flows = await flows_of(cells)
+    snapshot = await (await tables_of(cells)).snapshot(lead_flow_needs(TODAY))
+    found = samples(families(snapshot, lead_flows=flows))
+    shown = {dict(labels)["source"] for name, labels in found if name == "salesfx_leads"}
+    assert set(flows.by_source) == shown == {f"s{index}" for index in range(10, 30)} | {"other"}
+    assert value(found, "salesfx_lead_flow_by_source_observed_leads", source="other", window="7d") == 6 * sum(
+        range(1, 11)
+    )
+
+
 async def test_names_follow_the_conventions() -> None:
     """Gauges have no suffix of a counter, and no label is one that Prometheus or Grafana trips over."""
-    for family in families(await full_snapshot(), log_ends=LogEndsView(True, {"lead_created:0": 45})):
+    flows = await flows_of(even_leads(72, "web"))
+    for family in families(await full_snapshot(), TODAY, LogEndsView(True, {"lead_created:0": 45}), flows):
         assert family.name.startswith("salesfx_")
         assert family.documentation.endswith(".")
         if family.type == "gauge":
@@ -282,8 +387,9 @@ async def test_promtool_finds_nothing_wrong() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("there is no promtool on the PATH (Debian's prometheus)")
+    flows = await flows_of(even_leads(72, "web"))
     for snapshot in (await full_snapshot(), None):
-        body = text(snapshot, log_ends=LogEndsView(True, {"lead_created:0": 45}))
+        body = text(snapshot, TODAY, LogEndsView(True, {"lead_created:0": 45}), flows)
         done = subprocess.run([promtool, "check", "metrics"], input=body, capture_output=True, check=False)  # noqa: ASYNC221
         assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
@@ -300,7 +406,8 @@ async def test_openmetrics_can_be_read_back() -> None:
 async def test_every_family_is_documented() -> None:
     """docs/metrics.md has a row for each, with its labels and the sentence that Prometheus is told."""
     rows = DOCS.read_text(encoding="utf-8")
-    for family in families(await full_snapshot(), log_ends=LogEndsView(True, {"lead_created:0": 45})):
+    flows = await flows_of(even_leads(72, "web"))
+    for family in families(await full_snapshot(), TODAY, LogEndsView(True, {"lead_created:0": 45}), flows):
         assert documented(family) in rows
 
 

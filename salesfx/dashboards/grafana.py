@@ -231,7 +231,6 @@ def table(
     """
     options = {
         "cellHeight": "lg",
-        "footer": {"countRows": False, "fields": "", "reducer": ["sum"], "show": False},
         "showHeader": True,
     }
     custom = {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": False, "inspect": False}

@@ -224,7 +224,7 @@ def test_the_wall_shows_what_the_api_says(demo: Demo) -> None:
 
 
 def test_a_second_server_does_not_count_twice(demo: Demo) -> None:
-    """The same tables shown by two servers are the same numbers, in every query of the walls."""
+    """The same tables shown by two servers are the same numbers."""
     (months_ago,) = [panel for panel in WALL["panels"] if panel["title"] == "Lead flow this month"]
     expression = filled(months_ago["targets"][0]["expr"])
     (inner,) = set(re.findall(r"salesfx_leads_to_date\{[^}]*\}", expression))

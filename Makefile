@@ -1,10 +1,10 @@
 # Two commands for a newcomer: `make demo` and `make test` (TESTS='-k word' picks some). For those who change the code:
-# `make check`, `make format`, `make schemas`; ARCHITECTURE.md is the map.
+# `make check`, `make format`, `make schemas`, `make dashboards`; ARCHITECTURE.md is the map.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test soak mutants simulate alerts-trial bench check format schemas clean
+.PHONY: demo test soak mutants simulate alerts-trial bench check format schemas dashboards clean
 
 BENCHES := throughput disorder latency growth recovery two-workers audit explain lead-flow
 
@@ -53,6 +53,9 @@ format: $(VENV)/.dev
 
 schemas: $(VENV)/.dev
 	$(BIN)/python -m salesfx.schemas
+
+dashboards: $(VENV)/.dev
+	$(BIN)/python -m salesfx.dashboards
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -392,6 +392,17 @@ def test_grafana_has_prometheus_as_its_data_source(shipped: Setup) -> None:
     assert set(grafana["networks"]) & set(prometheus["networks"])
 
 
+def test_grafana_finds_the_dashboards(shipped: Setup) -> None:
+    """The folder that the provider names is the one in which the dashboards are mounted, and nobody edits them there."""
+    file = ROOT / "deploy/grafana/provisioning/dashboards/salesfx.yml"
+    (provider,) = yaml.safe_load(file.read_text(encoding="utf-8"))["providers"]
+    found = mounts(shipped["services"]["grafana"])
+
+    assert (f"./{file.parent.relative_to(ROOT)}", "/etc/grafana/provisioning/dashboards") in found
+    assert ("./deploy/grafana/dashboards", provider["options"]["path"]) in found
+    assert not provider["allowUiUpdates"]
+
+
 # The whole, as others read it.
 
 

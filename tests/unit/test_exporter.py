@@ -41,7 +41,7 @@ def families(
     lead_flows: LeadFlows | None = None,
 ) -> list[Family]:
     """Scrape once."""
-    return list(SalesCollector(snapshot, today, log_ends, lead_flows).collect())
+    return list(SalesCollector(snapshot, today, log_ends, lead_flows=lead_flows).collect())
 
 
 def even_leads(a_day: int, source: str, days: int = 150) -> Cells:
@@ -96,7 +96,7 @@ def text(
     lead_flows: LeadFlows | None = None,
 ) -> bytes:
     """Scrape once, as text."""
-    return generate_latest(registry_of(SalesCollector(snapshot, today, log_ends, lead_flows)))
+    return generate_latest(registry_of(SalesCollector(snapshot, today, log_ends, lead_flows=lead_flows)))
 
 
 async def full_snapshot() -> Snapshot:

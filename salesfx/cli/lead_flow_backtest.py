@@ -245,7 +245,7 @@ def _flows(
 
     def share(name: str, day: int) -> float:
         if day not in remembered:
-            remembered[day] = shares(sources, day, per_year)
+            remembered[day] = shares({name: flow.usual(day) for name, flow in sources.items()}, per_year)
         return remembered[day][name]
 
     console = Console(stderr=True)

@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 from salesfx.lead_flow.closed_days import is_closed
 from salesfx.lead_flow.hours import A_DAY, Clock, Days, Position, hour_tables, leads_by_hour, usual_in
 from salesfx.lead_flow.judgement import WINDOWS, State, Window, judge
-from salesfx.lead_flow.usual import HISTORY_DAYS, LEAST_DAYS, LeadFlow
+from salesfx.lead_flow.sharing import shares
+from salesfx.lead_flow.usual import HISTORY_DAYS, LeadFlow
 from salesfx.settings import Settings
 
 DAYS_BACK = HISTORY_DAYS + 42
@@ -126,22 +127,23 @@ class LeadFlowJudge:
         every: dict[str | None, _History] = {None: self._history(total, now, position)}
         for name in sorted({*sources.values(), *found}):
             every[name] = self._history(found.get(name, {}), now, position)
-        # A source whose history is too short cannot ring, and takes no part of what the sources may have together.
-        able = sum(history.days >= LEAST_DAYS for name, history in every.items() if name is not None)
-        kept: dict[str | None, LeadFlow] = {}
-        flows: dict[str | None, Flow] = {}
-        for whose, history in every.items():
-            flow = self._flow(whose, history)
-            if flow is not None:
-                kept[whose] = flow
-            budget = self._budget / (1 if whose is None else max(1, able))
-            flows[whose] = self._judged(history, flow, budget, trouble)
-        self._kept = kept
+        flows = {whose: self._flow(whose, history) for whose, history in every.items()}
+        usual = {
+            name: None if flow is None else flow.usual(every[name].days)
+            for name, flow in flows.items()
+            if name is not None
+        }
+        budgets = shares(usual, self._budget)
+        judged = {
+            whose: self._judged(history, flows[whose], self._budget if whose is None else budgets[whose], trouble)
+            for whose, history in every.items()
+        }
+        self._kept = {whose: flow for whose, flow in flows.items() if flow is not None}
         return LeadFlows(
             at=now.astimezone(self._clock.zone),
             trouble=trouble,
-            total=flows.pop(None),
-            by_source={name: flow for name, flow in flows.items() if name is not None},
+            total=judged[None],
+            by_source={name: flow for name, flow in judged.items() if name is not None},
         )
 
     def _history(self, days: Days, now: datetime, position: Position) -> "_History":

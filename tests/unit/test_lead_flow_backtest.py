@@ -91,8 +91,8 @@ def test_rules_of_thumb_ring_more_often() -> None:
 
 def test_sources_share_what_they_may_ring() -> None:
     """Equally; one that hardly has leads takes nothing from the others."""
-    flows = {name: LeadFlow(MONDAY, steady(rate, 100)) for name, rate in (("a", 20), ("b", 3), ("c", 0.01))}
-    parts = shares(flows, 100, 1.0)
+    usual = {name: LeadFlow(MONDAY, steady(rate, 100)).usual(100) for name, rate in (("a", 20), ("b", 3), ("c", 0.01))}
+    parts = shares({**usual, "new": None}, 1.0)
     assert (parts["a"], parts["b"]) == (0.5, 0.5)
     assert parts["c"] <= 0.5
 

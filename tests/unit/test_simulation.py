@@ -77,7 +77,7 @@ def test_a_seed_repeats_itself() -> None:
 # Bugs.
 
 _commit = MemoryTables.commit
-_made_commit = processor.Processor._commit
+_apply = MemoryTables._apply
 _sent_commit = redis.SimulatedTables.commit
 _send = worker.LetterBox.send
 _settle_home = fold.Fold._settle_home
@@ -99,9 +99,14 @@ async def _commit_checking_only_what_is_written(tables: MemoryTables, commit: Co
     return await _commit(tables, replace(commit, seen={ref: commit.seen[ref] for ref in commit.writes}))
 
 
-def _commit_with_a_counter(self: Any, work: Any, records: Any, *rest: Any) -> Commit:
-    newest = max(map(int.from_bytes, records.versions.values()), default=0)
-    return replace(_made_commit(self, work, records, *rest), version=(newest + 1).to_bytes(VERSION_BYTES, "big"))
+def _apply_counting_versions(tables: MemoryTables, commit: Commit) -> list[str]:
+    before = {ref: tables.data.records.get(ref) or bytes(VERSION_BYTES) for ref in commit.writes}
+    told = _apply(tables, commit)
+    for ref, content in commit.writes.items():
+        if content is not None:
+            version = int.from_bytes(before[ref][:VERSION_BYTES], "big") + 1
+            tables.data.records[ref] = version.to_bytes(VERSION_BYTES, "big") + content
+    return told
 
 
 def _behind(commit: Commit) -> list[Range]:
@@ -161,7 +166,7 @@ BUGS: dict[str, tuple[Any, str, Any]] = {
     "the stored offset is not compared": (MemoryTables, "commit", _commit_whatever_is_stored),
     "the versions of records are not compared": (MemoryTables, "commit", _commit_whatever_was_read),
     "only records that are written are compared": (MemoryTables, "commit", _commit_checking_only_what_is_written),
-    "versions of records are counters": (processor.Processor, "_commit", _commit_with_a_counter),
+    "versions of records are counters": (MemoryTables, "_apply", _apply_counting_versions),
     "offsets are stored before the data": (redis.SimulatedTables, "commit", _commit_offset_first),
     "events are counted outside of the commit": (redis.SimulatedTables, "commit", _count_afterwards),
     "what changed meanwhile is not read again": (processor._ReadRecords, "forget", lambda *_: None),

@@ -1,4 +1,4 @@
-"""The HTTP server: `/metrics`, `/api`, the index page and the health checks. docs/http.md tells of each.
+"""The HTTP server: the wall, `/metrics`, `/api` and the health checks. docs/http.md tells of each.
 
 Whatever shows sales asks for the token where one is set, and is not served beyond loopback without one unless the
 settings say so: `salesfx.web.access`.
@@ -28,8 +28,9 @@ from salesfx.reading.lead_flow import FlowQuestionError, judged, lead_flow, lead
 from salesfx.reading.moment import read_moment
 from salesfx.settings import Settings
 from salesfx.tables.store import DefinitionsChangedError
-from salesfx.web.access import Access
-from salesfx.web.index import CONTENT_SECURITY_POLICY, State, index_page
+from salesfx.web.about import CONTENT_SECURITY_POLICY, State, about_page
+from salesfx.web.access import ENTRANCE, Access
+from salesfx.web.wall import FILES, WallPages, ask_page
 
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 5.0
@@ -117,12 +118,21 @@ def build_app(
         now: The clock; gives aware datetimes.
 
     """
-    pages = Pages(settings, reader, log_ends, now)
-    app = web.Application(middlewares=[_errors_as_json, access.middleware])
+    judge = LeadFlowJudge(settings)
+    pages = Pages(settings, reader, log_ends, now, judge)
+    wall = WallPages(settings, reader, log_ends, now, judge)
+
+    async def enter(request: web.Request) -> web.StreamResponse:
+        return await access.enter(request, ask_page)
+
+    app = web.Application(middlewares=[_errors_as_json, access.middleware(frozenset(FILES), ask_page)])
     app.on_response_prepare.append(_add_headers)
+    app.on_shutdown.append(wall.close)
+    app.add_routes(wall.routes())
     app.add_routes(
         [
-            web.get("/", pages.index),
+            web.post(ENTRANCE, enter),
+            web.get("/about", pages.about),
             web.get("/metrics", pages.metrics),
             web.get("/api/months", pages.months),
             web.get("/api/months/{month}", pages.month),
@@ -144,13 +154,14 @@ class Pages:
         reader: Reader,
         log_ends: Callable[[], LogEndsView | None],
         now: Callable[[], datetime],
+        judge: LeadFlowJudge,
     ) -> None:
         self._settings = settings
         self._timezone = settings.timezone
         self._reader = reader
         self._log_ends = log_ends
         self._now = now
-        self._lead_flow_judge = LeadFlowJudge(settings)
+        self._lead_flow_judge = judge
         self._trouble: type[SalesfxError] | None = None
         self._explaining = asyncio.Semaphore(_EXPLAINED_AT_ONCE)
         self._asked = 0
@@ -244,13 +255,13 @@ class Pages:
             )
         return _json({"ready": True})
 
-    async def index(self, _request: web.Request) -> web.StreamResponse:
+    async def about(self, _request: web.Request) -> web.StreamResponse:
         """Show what is up."""
         month, report = current_month(self._now(), self._timezone), None
         async with self._noted() as trouble:
             report = await self._reader.month(month)
         tables = State("Tables", False, str(trouble[0])) if trouble else State("Tables", True, "read from Redis")
-        page = index_page([tables, _kafka_state(self._log_ends())], month, report)
+        page = about_page([tables, _kafka_state(self._log_ends())], month, report)
         return web.Response(text=page, content_type="text/html")
 
     @contextlib.asynccontextmanager
@@ -342,7 +353,9 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
 
 
 async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_HEADERS)
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["Server"] = _HEADERS["Server"]
 
 
 def _json(content: Any, status: int = 200) -> web.Response:

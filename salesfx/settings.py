@@ -111,6 +111,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     http_public: bool = False
     """Show people's sales beyond loopback without a token."""
 
+    # The wall.
+    wall_salespeople: bool = True
+    """Show salespeople side by side; without, the wall's document names none."""
+    wall_celebrates_from: Annotated[int, Meta(ge=1, le=10**10)] | None = None
+    """Value of a won deal, in units of the reporting currency, from which the wall stops for a moment; none: never."""
+
     @property
     def definitions(self) -> Definitions:
         """The part of the settings that decides numbers."""

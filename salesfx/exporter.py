@@ -22,10 +22,13 @@ from salesfx.events import TOPICS
 from salesfx.kpi import CATALOGUE, Breakdown, Metric
 from salesfx.reading.lag import LogEndsView
 from salesfx.reading.numbers import Numbers, Person
+from salesfx.reading.progress import MonthProgress
 from salesfx.reading.report import CATEGORIES
 from salesfx.reading.window import Window, shown_tables
 from salesfx.refusal import Reason
 from salesfx.tables.store import Snapshot
+from salesfx.target_gauges import target_families
+from salesfx.targets.lines import Targets
 
 __all__ = ["LogEndsView", "SalesCollector", "registry_of", "shown_tables"]
 
@@ -36,7 +39,13 @@ _SALESPERSON = "salesperson"
 class SalesCollector(Collector):
     """The families of one scrape."""
 
-    def __init__(self, snapshot: Snapshot | None, today: date, log_ends: LogEndsView | None = None) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot | None,
+        today: date,
+        log_ends: LogEndsView | None = None,
+        progress: tuple[Targets, MonthProgress] | None = None,
+    ) -> None:
         """Make a collector.
 
         Args:
@@ -44,11 +53,13 @@ class SalesCollector(Collector):
                 `salesfx_up` is 0 and nothing stale is said.
             today: Local date in the business time zone.
             log_ends: What Kafka said last; None where it was not asked yet.
+            progress: The targets, and how the current month goes by the same snapshot.
 
         """
         self._snapshot = snapshot
         self._today = today
         self._log_ends = log_ends
+        self._progress = progress
 
     def describe(self) -> list[Family]:
         """Name no families beforehand, so that registering reads nothing."""
@@ -73,6 +84,9 @@ class SalesCollector(Collector):
         yield from _context(window, snapshot)
         for metric in CATALOGUE:
             yield from _metric_families(metric, window)
+        if self._progress is not None:
+            targets, progress = self._progress
+            yield from target_families(targets, window.months, progress)
         yield from _counters(snapshot.counters)
         yield _batches(snapshot.counters)
         yield from _marks(snapshot.marks)

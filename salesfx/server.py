@@ -18,11 +18,13 @@ from aiohttp.typedefs import Handler
 from prometheus_client.exposition import choose_encoder
 
 from salesfx.errors import SalesfxError
+from salesfx.events import FIRST_YEAR, LAST_YEAR
 from salesfx.exporter import SalesCollector, registry_of, shown_tables
 from salesfx.log_ends import LogEnds
 from salesfx.reading import Month, NoTablesError, Reader, TablesAwayError, current_month, local_today
 from salesfx.reading.explanation import Question, QuestionError, explain
 from salesfx.reading.lag import LogEndsView
+from salesfx.reading.progress import ProgressOf, progress_tables
 from salesfx.settings import Settings
 from salesfx.tables.store import DefinitionsChangedError
 from salesfx.web.access import Access
@@ -122,6 +124,7 @@ def build_app(
             web.get("/metrics", pages.metrics),
             web.get("/api/months", pages.months),
             web.get("/api/months/{month}", pages.month),
+            web.get("/api/months/{month}/progress", pages.progress),
             web.get("/api/explain", pages.explain),
             web.get("/livez", pages.live),
             web.get("/readyz", pages.readiness),
@@ -145,19 +148,29 @@ class Pages:
         self._reader = reader
         self._log_ends = log_ends
         self._now = now
+        self._progress_of = ProgressOf(settings)
         self._trouble: type[SalesfxError] | None = None
         self._explaining = asyncio.Semaphore(_EXPLAINED_AT_ONCE)
         self._asked = 0
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         """Answer a scrape from one snapshot; where there is none, with `salesfx_up 0`."""
-        today = local_today(self._now(), self._timezone)
+        now = self._now()
+        today = local_today(now, self._timezone)
+        month = Month.of(today)
         async with self._noted() as trouble:
-            snapshot = await self._reader.snapshot(shown_tables(today))
-        collector = SalesCollector(None if trouble else snapshot, today, self._log_ends())
+            snapshot = await self._reader.snapshot({*shown_tables(today), *progress_tables(month)})
+        log_ends = self._log_ends()
         encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
+
+        def written() -> bytes:
+            if trouble:
+                return encoder(registry_of(SalesCollector(None, today, log_ends)))
+            progress = self._progress_of.targets, self._progress_of.month(snapshot, month, now)
+            return encoder(registry_of(SalesCollector(snapshot, today, log_ends, progress)))
+
         # In a thread, so that a health check need not wait until some ten thousand samples are written.
-        body = await asyncio.to_thread(lambda: encoder(registry_of(collector)))
+        body = await asyncio.to_thread(written)
         response = web.Response(body=body, headers={"Content-Type": content_type})
         response.enable_compression()
         return response
@@ -173,6 +186,16 @@ class Pages:
         except ValueError as error:
             return _error(400, str(error))
         return _json(await self._reader.month(month))
+
+    async def progress(self, request: web.Request) -> web.StreamResponse:
+        """Tell how one month goes."""
+        try:
+            month = _month_to_look_back_from(request.match_info["month"])
+        except ValueError as error:
+            return _error(400, str(error))
+        snapshot = await self._reader.snapshot(progress_tables(month))
+        # In a thread: it takes some hundredths of a second.
+        return _json(await asyncio.to_thread(self._progress_of.month, snapshot, month, self._now()))
 
     async def explain(self, request: web.Request) -> web.StreamResponse:
         """Tell what makes up a number; it reads every record, so few are answered at once."""
@@ -238,6 +261,19 @@ class Pages:
             else:
                 _log.info("the tables can be read again")
         self._trouble = kind
+
+
+def _month_to_look_back_from(text: str) -> Month:
+    """Read a month that events can have; the calendar ends some years before and after.
+
+    Raises:
+        ValueError: It is none; the message says so.
+
+    """
+    month = Month.parse(text)
+    if not FIRST_YEAR <= month.year <= LAST_YEAR:
+        raise ValueError(f"{month} is out of the years {FIRST_YEAR} to {LAST_YEAR}.")
+    return month
 
 
 def _question(query: Mapping[str, str]) -> Question:

@@ -81,19 +81,20 @@ def coming(so_far: int, gone: float, left: float, past: Sequence[Past], rhythm: 
         None where nothing is known: no past, and nothing of the month gone.
 
     """
-    scatter = rhythm.dispersion
+    scatter, drift = rhythm.dispersion, rhythm.drift
     if past:
         level, shape = foreseen(past), 1 / _wandering(past, scatter) ** 2
         rate = shape / level
     elif gone > 0:
-        shape, rate = _UNKNOWN_COUNT, 0.0
+        level, shape, rate = so_far / gone, _UNKNOWN_COUNT, 0.0
     else:
         return None
-    # Counts that scatter more than chance say as much as fewer that do not.
-    shape, rate = shape + so_far / scatter, rate + gone / scatter
+    # Counts that scatter more than chance say as much as fewer that do not; nor does a half month say all of the other.
+    says = 1 / (scatter + drift**2 * level * gone)
+    shape, rate = shape + so_far * says, rate + gone * says
     level, variance = shape / rate, shape / rate**2
     mean = level * left
-    return Coming(mean, scatter * mean + variance * left**2)
+    return Coming(mean, scatter * mean + variance * left**2 + (drift * mean) ** 2)
 
 
 def count_at_end(so_far: int, to_come: Coming) -> tuple[int, int, int]:

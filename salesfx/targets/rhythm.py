@@ -1,5 +1,6 @@
 """The rhythm of a month's days: what each weekday and each part of the month usually has of the whole."""
 
+import math
 from collections.abc import Callable, Sequence
 from datetime import date
 from typing import NamedTuple
@@ -13,6 +14,7 @@ _PRIOR = 5.0
 """Items that speak for a day like any other of its sort."""
 _FREE_DAY = 0.2
 """What a day on which nobody works is taken to have of one on which somebody does, before anything is known."""
+_PRIOR_DRIFT, _PRIOR_MONTHS = 0.1, 2
 _PRIOR_DAYS, _PRIOR_DISPERSION = 20, 1.2
 _ROUNDS = 3
 
@@ -25,6 +27,8 @@ class Rhythm(NamedTuple):
     """By the fifth of the month that a day lies in: there are teams whose deals close at its end."""
     dispersion: float
     """Variance of a day's count by its mean, at least 1."""
+    drift: float
+    """Relative standard deviation of a half month's level from its month's, beyond chance: a fair, a campaign, an illness."""
 
     def weights(self, days: Sequence[date], works: Callable[[date], bool]) -> list[float]:
         """Give the weights of the days of a month."""
@@ -48,17 +52,44 @@ def rhythm_of(months: Sequence[tuple[Sequence[date], Sequence[int]]], works: Cal
     for _ in range(_ROUNDS):
         kinds = _shares(days, before, by_kind=True, others=fifths)
         fifths = _shares(days, [1.0] * _FIFTHS, by_kind=False, others=kinds)
+    weighted = [
+        (counts, [kinds[kind] * fifths[fifth] for kind, fifth in zip(kind_of, fifth_of, strict=True)])
+        for counts, kind_of, fifth_of in days
+    ]
+    dispersion = _dispersion(weighted)
+    return Rhythm(tuple(kinds), tuple(fifths), dispersion, _drift(weighted, dispersion))
+
+
+_Weighted = Sequence[tuple[Sequence[int], Sequence[float]]]
+"""Of each month the counts and the weights of its days."""
+
+
+def _dispersion(months: _Weighted) -> float:
     squares = expected = number = 0.0
-    for counts, kind_of, fifth_of in days:
-        weights = [kinds[kind] * fifths[fifth] for kind, fifth in zip(kind_of, fifth_of, strict=True)]
+    for counts, weights in months:
         level = sum(counts) / sum(weights)
         for count, weight in zip(counts, weights, strict=True):
             mean = level * weight
             squares += min((count - mean) ** 2, 9 * mean + 9)
             expected, number = expected + mean, number + 1
     prior = _PRIOR_DAYS * expected / number if number else 1.0
-    dispersion = max(1.0, (squares + prior * _PRIOR_DISPERSION) / (expected + prior))
-    return Rhythm(tuple(kinds), tuple(fifths), dispersion)
+    return max(1.0, (squares + prior * _PRIOR_DISPERSION) / (expected + prior))
+
+
+def _drift(months: _Weighted, dispersion: float) -> float:
+    """Compare the halves of months with each other."""
+    excess = squares = 0.0
+    for counts, weights in months:
+        half = len(counts) // 2
+        number, weight = sum(counts), sum(weights)
+        first, second = (sum(weights[:half]) / weight, sum(weights[half:]) / weight)
+        if min(first, second) <= 0:
+            continue
+        apart = sum(counts[:half]) / first - sum(counts[half:]) / second
+        excess += (apart**2 - dispersion * number * (1 / first + 1 / second)) / 2
+        squares += number**2
+    prior = _PRIOR_MONTHS * squares / len(months) if squares else 1.0
+    return math.sqrt((max(0.0, excess) + prior * _PRIOR_DRIFT**2) / (squares + prior))
 
 
 def _usual_kinds(works: Callable[[date], bool], months: Sequence[tuple[Sequence[date], Sequence[int]]]) -> list[float]:

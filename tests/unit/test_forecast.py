@@ -14,7 +14,7 @@ from salesfx.targets.forecast import Coming, Past, coming, count_at_end
 from salesfx.targets.rhythm import Rhythm, rhythm_of
 from tests.unit.test_reader import tables_of
 
-FLAT = Rhythm((1.0,) * 8, (1.0,) * 5, 1.0)
+FLAT = Rhythm((1.0,) * 8, (1.0,) * 5, 1.0, 0.0)
 SETTINGS = Settings(timezone="UTC")
 
 

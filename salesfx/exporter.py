@@ -24,10 +24,13 @@ from salesfx.lead_flow.live import LeadFlows
 from salesfx.lead_flow_gauges import lead_flow_families
 from salesfx.reading.lag import LogEndsView
 from salesfx.reading.numbers import Numbers, Person
+from salesfx.reading.progress import MonthProgress
 from salesfx.reading.report import CATEGORIES
 from salesfx.reading.window import Window, shown_tables
 from salesfx.refusal import Reason
 from salesfx.tables.store import Snapshot
+from salesfx.target_gauges import target_families
+from salesfx.targets.lines import Targets
 
 __all__ = ["LogEndsView", "SalesCollector", "registry_of", "shown_tables"]
 
@@ -44,6 +47,7 @@ class SalesCollector(Collector):
         today: date,
         log_ends: LogEndsView | None = None,
         lead_flows: LeadFlows | None = None,
+        progress: tuple[Targets, MonthProgress] | None = None,
     ) -> None:
         """Make a collector.
 
@@ -53,12 +57,14 @@ class SalesCollector(Collector):
             today: Local date in the business time zone.
             log_ends: What Kafka said last; None where it was not asked yet.
             lead_flows: What is said of the lead flow, by the same snapshot.
+            progress: The targets, and how the current month goes by the same snapshot.
 
         """
         self._snapshot = snapshot
         self._today = today
         self._log_ends = log_ends
         self._lead_flows = lead_flows
+        self._progress = progress
 
     def describe(self) -> list[Family]:
         """Name no families beforehand, so that registering reads nothing."""
@@ -85,6 +91,9 @@ class SalesCollector(Collector):
             yield from _metric_families(metric, window)
         if self._lead_flows is not None:
             yield from lead_flow_families(self._lead_flows)
+        if self._progress is not None:
+            targets, progress = self._progress
+            yield from target_families(targets, window.months, progress)
         yield from _counters(snapshot.counters)
         yield _batches(snapshot.counters)
         yield from _marks(snapshot.marks)

@@ -18,6 +18,7 @@ from aiohttp.typedefs import Handler
 from prometheus_client.exposition import choose_encoder
 
 from salesfx.errors import SalesfxError
+from salesfx.events import FIRST_YEAR, LAST_YEAR
 from salesfx.exporter import SalesCollector, registry_of
 from salesfx.lead_flow.live import LeadFlowJudge
 from salesfx.log_ends import LogEnds
@@ -26,6 +27,7 @@ from salesfx.reading.explanation import Question, QuestionError, explain
 from salesfx.reading.lag import LogEndsView
 from salesfx.reading.lead_flow import FlowQuestionError, judged, lead_flow, lead_flow_needs
 from salesfx.reading.moment import read_moment
+from salesfx.reading.progress import ProgressOf, progress_tables
 from salesfx.settings import Settings
 from salesfx.tables.store import DefinitionsChangedError
 from salesfx.web.about import CONTENT_SECURITY_POLICY, State, about_page
@@ -118,9 +120,9 @@ def build_app(
         now: The clock; gives aware datetimes.
 
     """
-    judge = LeadFlowJudge(settings)
-    pages = Pages(settings, reader, log_ends, now, judge)
-    wall = WallPages(settings, reader, log_ends, now, judge)
+    judge, progress_of = LeadFlowJudge(settings), ProgressOf(settings)
+    pages = Pages(settings, reader, log_ends, now, judge, progress_of)
+    wall = WallPages(settings, reader, log_ends, now, judge, progress_of)
 
     async def enter(request: web.Request) -> web.StreamResponse:
         return await access.enter(request, ask_page)
@@ -136,6 +138,7 @@ def build_app(
             web.get("/metrics", pages.metrics),
             web.get("/api/months", pages.months),
             web.get("/api/months/{month}", pages.month),
+            web.get("/api/months/{month}/progress", pages.progress),
             web.get("/api/explain", pages.explain),
             web.get("/api/lead-flow", pages.lead_flow),
             web.get("/livez", pages.live),
@@ -155,6 +158,7 @@ class Pages:
         log_ends: Callable[[], LogEndsView | None],
         now: Callable[[], datetime],
         judge: LeadFlowJudge,
+        progress_of: ProgressOf,
     ) -> None:
         self._settings = settings
         self._timezone = settings.timezone
@@ -162,6 +166,7 @@ class Pages:
         self._log_ends = log_ends
         self._now = now
         self._lead_flow_judge = judge
+        self._progress_of = progress_of
         self._trouble: type[SalesfxError] | None = None
         self._explaining = asyncio.Semaphore(_EXPLAINED_AT_ONCE)
         self._asked = 0
@@ -170,8 +175,9 @@ class Pages:
         """Answer a scrape from one snapshot; where there is none, with `salesfx_up 0`."""
         now = self._now()
         today = local_today(now, self._timezone)
+        month = Month.of(today)
         async with self._noted() as trouble:
-            snapshot = await self._reader.snapshot(lead_flow_needs(today))
+            snapshot = await self._reader.snapshot({*lead_flow_needs(today), *progress_tables(month)})
         log_ends = self._log_ends()
         encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
 
@@ -179,7 +185,8 @@ class Pages:
             if trouble:
                 return encoder(registry_of(SalesCollector(None, today, log_ends)))
             flows = judged(self._lead_flow_judge, snapshot, now, self._timezone)
-            return encoder(registry_of(SalesCollector(snapshot, today, log_ends, flows)))
+            progress = self._progress_of.targets, self._progress_of.month(snapshot, month, now)
+            return encoder(registry_of(SalesCollector(snapshot, today, log_ends, flows, progress)))
 
         # In a thread, so that a health check need not wait until some ten thousand samples are written.
         body = await asyncio.to_thread(written)
@@ -198,6 +205,16 @@ class Pages:
         except ValueError as error:
             return _error(400, str(error))
         return _json(await self._reader.month(month))
+
+    async def progress(self, request: web.Request) -> web.StreamResponse:
+        """Tell how one month goes."""
+        try:
+            month = _month_to_look_back_from(request.match_info["month"])
+        except ValueError as error:
+            return _error(400, str(error))
+        snapshot = await self._reader.snapshot(progress_tables(month))
+        # In a thread: it takes some hundredths of a second.
+        return _json(await asyncio.to_thread(self._progress_of.month, snapshot, month, self._now()))
 
     async def explain(self, request: web.Request) -> web.StreamResponse:
         """Tell what makes up a number; it reads every record, so few are answered at once."""
@@ -279,6 +296,19 @@ class Pages:
             else:
                 _log.info("the tables can be read again")
         self._trouble = kind
+
+
+def _month_to_look_back_from(text: str) -> Month:
+    """Read a month that events can have; the calendar ends some years before and after.
+
+    Raises:
+        ValueError: It is none; the message says so.
+
+    """
+    month = Month.parse(text)
+    if not FIRST_YEAR <= month.year <= LAST_YEAR:
+        raise ValueError(f"{month} is out of the years {FIRST_YEAR} to {LAST_YEAR}.")
+    return month
 
 
 def _question(query: Mapping[str, str]) -> Question:

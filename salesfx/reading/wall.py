@@ -9,7 +9,7 @@ from salesfx.reading.lag import LogEndsView
 from salesfx.reading.lead_flow import LeadFlowJson, lead_flow_needs
 from salesfx.reading.month import Month
 from salesfx.reading.months import MonthHeadline, headline
-from salesfx.reading.progress import MonthProgress
+from salesfx.reading.progress import MonthProgress, progress_tables
 from salesfx.reading.report import MonthReport, report_of
 from salesfx.reading.window import MONTHS_BACK, Window
 from salesfx.tables.store import Snapshot
@@ -56,20 +56,18 @@ class Wall(msgspec.Struct, frozen=True, kw_only=True):
     """Of the page: one that was loaded from another build loads itself anew."""
     show_salespeople: bool
     month: MonthReport
-    same_days_last_month: MonthHeadline
-    """Last month up to the same day, all of it where it is shorter."""
     history: list[MonthHeadline]
     """The last 13 months, the oldest first; the current one is the last."""
-    progress: MonthProgress | None
-    """Against targets."""
-    lead_flow: LeadFlowJson | None
+    progress: MonthProgress
+    """Against targets, and the same days of last month."""
+    lead_flow: LeadFlowJson
     large: Large
     feed: Feed
 
 
 def wall_tables(today: date) -> list[str]:
     """Name the tables that `wall` reads."""
-    return lead_flow_needs(today)
+    return sorted({*lead_flow_needs(today), *progress_tables(Month.of(today))})
 
 
 def wall(
@@ -80,8 +78,8 @@ def wall(
     show_salespeople: bool,
     large: Large,
     log_ends: LogEndsView | None,
-    progress: MonthProgress | None,
-    lead_flow: LeadFlowJson | None,
+    progress: MonthProgress,
+    lead_flow: LeadFlowJson,
 ) -> Wall:
     """Put together what a wall shows; pure.
 
@@ -107,9 +105,8 @@ def wall(
         build=build,
         show_salespeople=show_salespeople,
         month=report if show_salespeople else _without_salespeople(report),
-        same_days_last_month=headline(dict(window.months_to_date())[1], str(window.months[1])),
         history=[headline(whole[ago], str(window.months[ago])) for ago in range(MONTHS_BACK, -1, -1)],
-        progress=progress,
+        progress=progress if show_salespeople else msgspec.structs.replace(progress, by_salesperson={}),
         lead_flow=lead_flow,
         large=large,
         feed=_feed(snapshot, log_ends),

@@ -19,6 +19,7 @@ from salesfx.lead_flow.live import LeadFlowJudge
 from salesfx.reading.lag import LogEndsView
 from salesfx.reading.lead_flow import judged, to_json
 from salesfx.reading.month import Month
+from salesfx.reading.progress import ProgressOf
 from salesfx.reading.reader import Reader
 from salesfx.reading.shown import grouped, percent, total
 from salesfx.reading.wall import Wall, wall, wall_tables
@@ -64,6 +65,7 @@ class WallPages:
         log_ends: Callable[[], LogEndsView | None],
         now: Callable[[], datetime],
         judge: LeadFlowJudge,
+        progress_of: ProgressOf,
     ) -> None:
         self._settings = settings
         self._zone = ZoneInfo(settings.timezone)
@@ -71,6 +73,7 @@ class WallPages:
         self._log_ends = log_ends
         self._now = now
         self._judge = judge
+        self._progress_of = progress_of
         self._watch = Watch(reader, self._compose)
         self._finder = LargeFinder(reader, settings, self._watch.renew)
 
@@ -139,6 +142,7 @@ class WallPages:
         large, log_ends = self._finder.latest(month), self._log_ends()
 
         def composed() -> Wall:
+            progress = self._progress_of.month(snapshot, month, now)
             return wall(
                 snapshot,
                 now,
@@ -146,7 +150,7 @@ class WallPages:
                 show_salespeople=self._settings.wall_salespeople,
                 large=large,
                 log_ends=log_ends,
-                progress=None,
+                progress=progress,
                 lead_flow=to_json(judged(self._judge, snapshot, now, self._settings.timezone)),
             )
 

@@ -2,63 +2,72 @@
 import { curve } from "./curve.js";
 import { el } from "./dom.js";
 import {
-  capital, changed, inPoints, money, monthName, named, number, percent, roundPercent, say, shortMoney, sum, words,
+  capital, changed, inPoints, monthName, named, number, numberParts, percent, percentParts, roundPercent, say, short, shortMoney,
+  shortMoneyParts, sum, words,
 } from "./words.js";
 
 const CATEGORIES = ["new_account", "expansion", "returning"];
-const ROWS = 4;
-const PEOPLE = 9;
+const ROWS = 5;
+const ROWS_WITH_TARGET = 4;
+const PEOPLE = 13;
 
 /** Draws all of a document. `explain(metric)` shows what makes a number up. */
 export function draw(wall, explain) {
-  const { month, same_days_last_month: before, history } = wall;
+  const { month, history } = wall;
   const currency = month.currency;
-  const progress = (kpi) => wall.progress?.kpis[kpi] ?? null;
+  const progress = (kpi) => wall.progress.kpis[kpi];
+  const rows = (kpi) => (progress(kpi).target === null ? ROWS : ROWS_WITH_TARGET);
   const months = history.map((each) => each.month);
+  const last = months.at(-2);
   const inShort = (value) => shortMoney(value, currency);
   const booked = sum(CATEGORIES.map((category) => month.sales.booked[category].value));
   const planned = sum(CATEGORIES.map((category) => month.sales.planned[category].value));
 
   card("leads", {
-    number: number(month.lead_flow.total),
-    compare: compared(month.lead_flow.total, before.leads, before.month, number),
+    number: numberParts(month.lead_flow.total),
+    compare: compared(progress("leads"), last, number),
     target: target(progress("leads"), number),
-    detail: bars(Object.entries(month.lead_flow.by_source), number),
+    detail: bars(Object.entries(month.lead_flow.by_source), rows("leads"), number),
     curve: curve(words.leads, months, history.map((each) => each.leads), number),
     explain: () => explain("leads"),
   });
   card("qualified", {
-    number: number(month.qualified_leads.count),
+    number: numberParts(month.qualified_leads.count),
     beside: inShort(month.qualified_leads.value),
-    compare: compared(month.qualified_leads.count, before.qualified_leads, before.month, number),
+    compare: compared(progress("qualified_leads"), last, number),
     target: target(progress("qualified_leads"), number),
-    detail: largest(wall),
+    detail: largest(wall, rows("qualified_leads") - 1),
     curve: curve(words.qualified, months, history.map((each) => each.qualified_leads), number),
     explain: () => explain("qualified_leads_value"),
   });
   const { conversion } = month;
   const ratios = history.map((each) => (each.qualified_leads ? each.new_customers / each.qualified_leads : null));
-  const ratioBefore = before.qualified_leads ? before.new_customers / before.qualified_leads : null;
   card("conversion", {
-    number: percent(conversion.ratio),
-    compare: comparedRatio(conversion.ratio, ratioBefore, before.month),
+    number: percentParts(conversion.ratio),
+    compare: comparedRatio(progress("conversion"), last),
     target: target(progress("conversion"), percent),
     detail: cohort(conversion),
     curve: curve(words.conversion, months, ratios, percent),
     explain: () => explain("conversion"),
   });
   card("booked", {
-    number: inShort(booked),
+    number: shortMoneyParts(booked, currency),
     beside: el("button.plain", { type: "button", onclick: () => explain("planned_sales_value"), "aria-haspopup": "dialog" },
       `${words.planned} ${inShort(planned)}`),
-    compare: compared(Number(booked), Number(before.booked_value), before.month, inShort),
+    compare: compared(progress("booked_sales_value"), last, inShort),
     target: target(progress("booked_sales_value"), inShort),
-    detail: categories(month.sales, currency),
+    detail: categories(month.sales),
     curve: curve(words.booked, months, history.map((each) => Number(each.booked_value)), inShort),
     explain: () => explain("booked_sales_value"),
   });
-  people(wall, currency);
+  people(wall);
   fitNumbers();
+}
+
+/** Puts a number down with its digits larger than what stands around them. */
+function large(parts) {
+  const digits = new Set(["integer", "group", "decimal", "fraction", "minusSign"]);
+  return el("span", {}, ...parts.map(({ type, value }) => (digits.has(type) || parts.length === 1 ? value : el("small", {}, value))));
 }
 
 function card(name, parts) {
@@ -73,19 +82,21 @@ function card(name, parts) {
   place.querySelector("h2 button").onclick = parts.explain;
   const focused = place.querySelector(".body").contains(document.activeElement);
   place.querySelector(".body").replaceChildren(
-    el("div.top", {}, el("p.number", {}, el("span", {}, parts.number)), el("div.beside", {}, parts.beside ? el("p.worth", {}, parts.beside) : "", parts.compare)),
+    el("div.top", {}, el("p.number", {}, large(parts.number)), el("div.beside", {}, parts.beside ? el("p.worth", {}, parts.beside) : "", parts.compare)),
     parts.target,
     el("div.detail", {}, parts.detail, el("div.curve-box", {}, parts.curve)),
   );
   if (focused) place.querySelector(".body button")?.focus();
 }
 
-function compared(now, before, month, write) {
+/** Against the same days of last month; money comes as a decimal string, and is only compared here. */
+function compared({ so_far, same_days_last_month }, month, write) {
+  const [now, before] = [Number(so_far), Number(same_days_last_month)];
   if (!before) return compare("flat", "", say(words.nothing_before, { month: monthName(month) }));
   return compare(Math.sign(now - before), changed(now / before - 1), say(words.same_days, { number: write(before), month: monthName(month) }));
 }
 
-function comparedRatio(now, before, month) {
+function comparedRatio({ so_far: now, same_days_last_month: before }, month) {
   if (before === null || now === null) return compare(0, "", now === null ? words.no_ratio : say(words.nothing_before, { month: monthName(month) }));
   return compare(Math.sign(now - before), inPoints(now - before), say(words.same_days, { number: percent(before), month: monthName(month) }));
 }
@@ -99,7 +110,7 @@ function compare(sign, change, text) {
 
 /** The target, how far it is, and where it should be by now. */
 function target(progress, write) {
-  if (progress === null || progress.target === null) return "";
+  if (progress.target === null) return "";
   const goal = Number(progress.target);
   const share = goal > 0 ? Number(progress.so_far ?? 0) / goal : 0;
   const filled = el("i");
@@ -117,10 +128,10 @@ function target(progress, write) {
       verdict ? el("b", {}, ` ${verdict}`) : ""));
 }
 
-function bars(entries, write) {
+function bars(entries, most_rows, write) {
   if (!entries.length) return el("p.soft", {}, words.none_yet);
   const most = Math.max(...entries.map(([, value]) => value), 1);
-  const rows = entries.slice(0, entries.length > ROWS ? ROWS - 1 : ROWS);
+  const rows = entries.slice(0, entries.length > most_rows ? most_rows - 1 : most_rows);
   const list = el("ul.bars", {}, ...rows.map(([name, value]) => {
     const bar = el("i");
     bar.style.width = `${(100 * value) / most}%`;
@@ -133,29 +144,29 @@ function bars(entries, write) {
   return list;
 }
 
-function largest(wall) {
+function largest(wall, rows) {
   const leads = wall.large.qualified_leads;
   if (!leads.length) return el("p.soft", {}, words.none_yet);
-  return el("div", {}, el("h3", {}, words.largest), el("ol.large", {}, ...leads.slice(0, ROWS - 1).map((lead) =>
+  return el("div", {}, el("h3", {}, words.largest), el("ol.large", {}, ...leads.slice(0, rows).map((lead) =>
     el("li", {}, el("span.name", {}, wall.show_salespeople && lead.salesperson !== null ? named(lead.salesperson) : lead.id), el("b", {}, shortMoney(lead.value, wall.month.currency))))));
 }
 
 function cohort({ cohort: { ratio, customers, qualified_leads: qualified }, new_customers, qualified_leads }) {
   return el("div.cohort", {},
     el("p", {}, say(words.new_customers, { number: number(new_customers) }, new_customers), " ", say(words.of_qualified, { number: number(qualified_leads) }, qualified_leads)),
-    el("h3", {}, words.cohort), el("p.second", {}, percent(ratio)),
+    el("p", {}, el("span.soft", {}, words.cohort), " ", el("b.second", {}, percent(ratio))),
     el("p.soft", {}, say(words.cohort_text, { customers: number(customers), qualified: number(qualified) })));
 }
 
-function categories(sales, currency) {
-  const cell = (part, category) => el("td", {}, shortMoney(part[category].value, currency));
+function categories(sales) {
+  const cell = (part, category) => el("td", {}, short(part[category].value));
   return el("table", {},
     el("thead", {}, el("tr", {}, el("td"), el("th", { scope: "col" }, words.booked_short), el("th", { scope: "col" }, words.planned))),
     el("tbody", {}, ...CATEGORIES.map((category) =>
       el("tr", {}, el("th", { scope: "row" }, words[category]), cell(sales.booked, category), cell(sales.planned, category)))));
 }
 
-function people(wall, currency) {
+function people(wall) {
   const place = document.getElementById("people");
   const { sales, qualified_leads: qualified } = wall.month;
   const booked = (name) => sum(Object.values(sales.by_salesperson[name]?.booked ?? {}).map((part) => part.value));
@@ -168,7 +179,7 @@ function people(wall, currency) {
     const bar = el("i");
     bar.style.width = `${(100 * Number(row.booked)) / most}%`;
     return el("tr", {}, el("th", { scope: "row" }, el("span.name", {}, capital(named(row.name))), el("span.bar", { "aria-hidden": "true" }, bar)),
-      el("td", {}, shortMoney(row.booked, currency)), el("td", {}, number(row.qualified)));
+      el("td", {}, short(row.booked)), el("td", {}, number(row.qualified)));
   }));
   place.replaceChildren(
     el("h2", { id: "title-people" }, words.people),
@@ -177,7 +188,7 @@ function people(wall, currency) {
   );
 }
 
-/** Makes each number as large as its box allows, all four alike where they can be. */
+/** Makes each number as large as its box allows. */
 export function fitNumbers() {
   for (const place of document.querySelectorAll(".number")) {
     const text = place.firstChild;

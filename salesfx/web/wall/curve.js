@@ -2,7 +2,7 @@
 import { svg } from "./dom.js";
 import { monthName, say, shortMonth, words } from "./words.js";
 
-const WIDTH = 320, HEIGHT = 120, EDGE = 8;
+const WIDTH = 320, HEIGHT = 120, EDGE = 10;
 
 /** Draws values of months; those that are null are left out. `write` puts a value into words. */
 export function curve(what, months, values, write) {
@@ -19,7 +19,7 @@ export function curve(what, months, values, write) {
     drawn.push(svg("polygon", { class: "area", points: joined(area) }), svg("polyline", { class: "line", points: joined(past) }));
   }
   if (now && past.length) drawn.push(svg("polyline", { class: "line running", points: joined([past.at(-1), now]) }));
-  if (now) drawn.push(svg("circle", { class: "now", cx: now[0].toFixed(1), cy: now[1].toFixed(1), r: 6 }));
+  if (now) drawn.push(svg("line", { class: "now", x1: now[0].toFixed(1), x2: now[0].toFixed(1), y1: now[1].toFixed(1), y2: now[1].toFixed(1) }));
   return svg(
     "svg",
     { class: "curve", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": inWords(what, months, values, write) },

@@ -46,7 +46,6 @@ function showPeople() {
 /** Says how the lead flow is, and names the sources from which nothing, or little, comes. */
 function showFlow() {
   const flow = wall.lead_flow;
-  if (flow === null) return;
   const place = byId("flow");
   place.dataset.state = flow.state;
   place.title = language === "en" ? flow.sentence : "";
@@ -92,7 +91,7 @@ function connection() {
   if (lag > 0 && Date.now() / 1000 - (last_commit ?? 0) > BEHIND_AFTER) {
     return ["stale", say(words.behind, { lag: number(lag), time: last_commit === null ? "–" : time(last_commit * 1000, zone) })];
   }
-  if (wall.lead_flow?.state === "feed_broken") return ["stale", words.flow.feed_broken + asOf];
+  if (wall.lead_flow.state === "feed_broken") return ["stale", words.flow.feed_broken + asOf];
   return ["live", words.live];
 }
 

@@ -32,10 +32,20 @@ export function exactMoney(value, currency) {
   return new Intl.NumberFormat(language, { style: "currency", currency }).format(value);
 }
 
+const COMPACT = { notation: "compact", maximumSignificantDigits: 3 };
+
 /** Money in few characters, for small places. */
-export function shortMoney(value, currency) {
-  return new Intl.NumberFormat(language, { style: "currency", currency, notation: "compact", maximumSignificantDigits: 3 }).format(value);
-}
+export const shortMoney = (value, currency) => shortMoneyFormat(currency).format(value);
+const shortMoneyFormat = (currency) => new Intl.NumberFormat(language, { style: "currency", currency, ...COMPACT });
+
+/** The same without the currency, where many stand together. */
+export const short = (value) => compact.format(value);
+const compact = new Intl.NumberFormat(language, COMPACT);
+
+// For the four large numbers: their parts, so that digits can be larger than units.
+export const percentParts = (ratio) => (ratio === null ? [{ type: "literal", value: "–" }] : oneDigit.formatToParts(ratio));
+export const shortMoneyParts = (value, currency) => shortMoneyFormat(currency).formatToParts(value);
+export const numberParts = (value) => whole.formatToParts(value);
 
 const dayOf = (month) => new Date(`${month}-15T12:00:00Z`);
 const written = (month, options) => new Intl.DateTimeFormat(language, { timeZone: "UTC", ...options }).format(dayOf(month));

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test soak mutants simulate bench check format schemas clean
+.PHONY: demo test soak mutants simulate alerts-trial bench check format schemas clean
 
 BENCHES := throughput disorder latency growth recovery two-workers audit explain
 
@@ -27,6 +27,11 @@ mutants: $(VENV)/.dev
 # The worker's loop in simulated worlds, more than a thousand a minute. SIMULATE='--seconds 60 --from 100000', '--from 7 --trace'.
 simulate: $(VENV)/.dev
 	$(BIN)/python -m tests.simulation $(SIMULATE)
+
+# From a drop to the notification, with Debian's Prometheus and Alertmanager; minutes of waiting. TRIAL=flow, worker, publisher.
+TRIAL := flow
+alerts-trial: $(VENV)/.dev
+	$(BIN)/python -m tests.alert_trial $(TRIAL)
 
 # Every measurement, one after the other, for hours; then docs/performance.md. BENCH='throughput --runs 5' runs one.
 bench: $(VENV)/.bench

@@ -17,6 +17,8 @@ from salesfx.tables.layout import FIRST_GENERATION, Layout
 
 _TOLD = ("kafka", "redis", "namespace", "group", "topic_prefix", "partitions")
 """The settings in which one benchmark's processes differ from another's."""
+NO_HEARTBEATS = {"SALESFX_HEARTBEAT_SECONDS": "0"}
+"""The offsets tell how many events are done, so nothing but events may lie in the log."""
 _LOOK_SECONDS = 0.02
 _PATIENCE_SECONDS = 120.0
 _STOP_SECONDS = 15.0
@@ -30,7 +32,8 @@ CONFLICT = "records were changed meanwhile"
 
 def environ_of(settings: Settings) -> dict[str, str]:
     """Write settings down as the environment of a process."""
-    return {**os.environ, **{f"SALESFX_{name.upper()}": str(getattr(settings, name)) for name in _TOLD}}
+    told = {f"SALESFX_{name.upper()}": str(getattr(settings, name)) for name in _TOLD}
+    return {**os.environ, **told, **NO_HEARTBEATS}
 
 
 class Worker:

@@ -27,3 +27,5 @@ keep() {
 keep redis_url "redis://:$(random)@redis:6379/0"
 keep http_token "$(random)"
 keep grafana_admin_password "$(random)"
+# Not ours to make: the password of the mail server that alerts are sent by. See prometheus/alertmanager.yml.
+keep smtp_password "put the password of your mail server here"

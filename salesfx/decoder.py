@@ -1,4 +1,4 @@
-"""From the bytes of a message to an event whose fields are checked and normalised, or to a refusal.
+"""From the bytes of a message to an event whose fields are checked and normalised, to a heartbeat, or to a refusal.
 
 The reader is tolerant: unknown fields are ignored, null and blank are the same as absent in every field. It is strict in
 what it does read, and says which field is wrong and why.
@@ -33,6 +33,7 @@ from salesfx.events import (
     LeadCreated,
     QuoteSent,
 )
+from salesfx.heartbeat import HEADER, Heartbeat, HeartbeatValue
 from salesfx.lead import (
     DEAL,
     LEAD,
@@ -90,8 +91,7 @@ def decode(topic: str, value: bytes | None, headers: Headers = (), partition: in
     """
     if not value:
         raise Refused(Reason.NO_VALUE, "the message is empty; to withdraw an entity publish it with retracted: true")
-    if len(value) > MAX_MESSAGE:
-        raise Refused(Reason.TOO_LARGE, f"the message has {len(value)} bytes; at most {MAX_MESSAGE} are read")
+    _refuse_large(value)
     reader = _READERS[topic]
     wire = reader.parse(value)
     if headers and any(name == "ce_specversion" for name, _ in headers):
@@ -101,6 +101,34 @@ def decode(topic: str, value: bytes | None, headers: Headers = (), partition: in
         wire = reader.parse(cloudevents.data_of(envelope))
         cloudevents.fill(wire, envelope.id, envelope.time)
     return _event(reader, wire, partition, offset)
+
+
+def decode_heartbeat(value: bytes | None, headers: Headers) -> Heartbeat | None:
+    """Read a message whose headers say that it is a heartbeat; None where they do not.
+
+    Raises:
+        Refused: It says so, and cannot be used.
+
+    """
+    names = [text for name, text in headers if name == HEADER]
+    if not names:
+        return None
+    if not value:
+        raise Refused(Reason.NO_VALUE, f"the heartbeat is empty; its value is a JSON object with {_HEARTBEAT_FIELDS}")
+    _refuse_large(value)
+    wire = _HEARTBEATS.parse(value)
+    feed, sent_at = _name(wire.feed, "feed"), _instant(wire.sent_at, "sent_at")
+    if feed is None or sent_at is None:
+        missing = ", ".join(name for name, found in (("feed", feed), ("sent_at", sent_at)) if found is None)
+        raise Refused(Reason.MISSING_FIELD, f"{missing}: absent, null or blank; a heartbeat has {_HEARTBEAT_FIELDS}")
+    if names[-1] != feed.encode():
+        raise Refused(Reason.INVALID_FIELD, f"feed: is {feed!r}, and the header {HEADER} says something else")
+    return Heartbeat(feed, sent_at)
+
+
+def _refuse_large(value: bytes) -> None:
+    if len(value) > MAX_MESSAGE:
+        raise Refused(Reason.TOO_LARGE, f"the message has {len(value)} bytes; at most {MAX_MESSAGE} are read")
 
 
 def normalise_name(text: str | None, field: str) -> str | None:
@@ -353,15 +381,11 @@ _OUTCOMES = _choices(DealClosed, "outcome")
 _CATEGORIES = _choices(DealClosed, "category")
 
 
-class _Reader:
-    """Reads the messages of one topic."""
+class _Parser:
+    """Reads the JSON objects of one kind."""
 
-    def __init__(self, event_type: type[CrmEvent], facts: Callable[[Any, Standing, str], Facts]) -> None:
-        self.topic, self.entity = event_type.topic, event_type.entity
-        self.ref_prefix = REF_PREFIX[event_type.topic]
-        self.id_of = attrgetter(event_type.entity)
-        self.facts = facts
-        self._decoder = msgspec.json.Decoder(_wire_type(event_type))
+    def __init__(self, kind: type[msgspec.Struct]) -> None:
+        self._decoder = msgspec.json.Decoder(_wire_type(kind))
         self._raw_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
         self._names = frozenset(self._decoder.type.__struct_fields__)
 
@@ -391,6 +415,17 @@ class _Reader:
             if name in self._names:
                 setattr(wire, name, raw if name in _KEPT_RAW else _value(raw))
         return wire
+
+
+class _Reader(_Parser):
+    """Reads the events of one topic."""
+
+    def __init__(self, event_type: type[CrmEvent], facts: Callable[[Any, Standing, str], Facts]) -> None:
+        super().__init__(event_type)
+        self.topic, self.entity = event_type.topic, event_type.entity
+        self.ref_prefix = REF_PREFIX[event_type.topic]
+        self.id_of = attrgetter(event_type.entity)
+        self.facts = facts
 
 
 _KEPT_RAW = ("amount", "revision", "recipient_count", "data")
@@ -441,7 +476,7 @@ def _is_blank(raw: bytes) -> bool:
     return raw in _ABSENT or (raw.startswith(b'"') and not msgspec.json.decode(raw, type=str).strip())
 
 
-def _wire_type(event_type: type[CrmEvent]) -> type[msgspec.Struct]:
+def _wire_type(event_type: type[msgspec.Struct]) -> type[msgspec.Struct]:
     """Derive what is read off the wire: every field may be absent or null, and values are checked by us, with words."""
     plain: dict[Any, Any] = {datetime: str, date: str, Decimal: msgspec.Raw, int: msgspec.Raw}
 
@@ -478,3 +513,5 @@ _READERS = {
         (DealClosed.topic, _deal_facts),
     )
 }
+_HEARTBEATS = _Parser(HeartbeatValue)
+_HEARTBEAT_FIELDS = "feed and sent_at"

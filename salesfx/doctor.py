@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 from redis.exceptions import RedisError
 
+from salesfx import feed
 from salesfx.errors import SalesfxError
 from salesfx.kafka_log import KafkaLog, check_identity
 from salesfx.settings import Settings, masked_url
@@ -26,7 +28,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Look at Kafka, its topics, Redis, the tables and the lag; never raises for what is wrong with them.
+    """Look at Kafka, its topics, Redis, the tables, the feed and the lag; never raises for what is wrong with them.
 
     What stands on a server that is away is not looked at.
     """
@@ -40,6 +42,7 @@ async def examine(settings: Settings) -> list[Finding]:
             findings.append(await _look(settings, "topics", lambda: _topics(settings, kafka_log)))
         if redis.ok:
             findings.append(await _look(settings, "definitions", lambda: _definitions(settings, tables)))
+            findings.append(await _look(settings, "feed", lambda: _feed(tables)))
         if kafka.ok and redis.ok:
             findings.append(await _look(settings, "log", lambda: _log(kafka_log, tables)))
             findings += await _partitions(kafka_log, tables)
@@ -82,6 +85,16 @@ async def _definitions(settings: Settings, tables: RedisTables) -> str:
     if may_upgrade(snapshot.definitions, ours):
         return "rates were added; the next start of the worker takes them up"
     return f"the tables are made under those in force ({ours.fingerprint})"
+
+
+async def _feed(tables: RedisTables) -> str:
+    snapshot, now = await tables.snapshot(), datetime.now(UTC)
+    wrong = () if snapshot is None else feed.trouble(snapshot, now)
+    if wrong:
+        raise SalesfxError(" ".join(wrong))
+    heard = {} if snapshot is None else feed.heard_feeds(snapshot)
+    ago = [f"{name} {max(now - moment, timedelta()).total_seconds():.0f} s ago" for name, moment in heard.items()]
+    return f"heartbeats: {', '.join(ago)}" if ago else "no heartbeat was heard yet; a worker sends one every minute"
 
 
 async def _log(kafka_log: KafkaLog, tables: RedisTables) -> str:

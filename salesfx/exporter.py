@@ -28,6 +28,7 @@ from salesfx.reading.progress import MonthProgress
 from salesfx.reading.report import CATEGORIES
 from salesfx.reading.window import Window, shown_tables
 from salesfx.refusal import Reason
+from salesfx.tables.feed_marks import heartbeats_in
 from salesfx.tables.store import Snapshot
 from salesfx.target_gauges import target_families
 from salesfx.targets.lines import Targets
@@ -46,6 +47,7 @@ class SalesCollector(Collector):
         snapshot: Snapshot | None,
         today: date,
         log_ends: LogEndsView | None = None,
+        feed_trouble: Sequence[str] = (),
         lead_flows: LeadFlows | None = None,
         progress: tuple[Targets, MonthProgress] | None = None,
     ) -> None:
@@ -56,6 +58,7 @@ class SalesCollector(Collector):
                 `salesfx_up` is 0 and nothing stale is said.
             today: Local date in the business time zone.
             log_ends: What Kafka said last; None where it was not asked yet.
+            feed_trouble: What `salesfx.feed.trouble` says of the snapshot.
             lead_flows: What is said of the lead flow, by the same snapshot.
             progress: The targets, and how the current month goes by the same snapshot.
 
@@ -63,6 +66,7 @@ class SalesCollector(Collector):
         self._snapshot = snapshot
         self._today = today
         self._log_ends = log_ends
+        self._feed_trouble = feed_trouble
         self._lead_flows = lead_flows
         self._progress = progress
 
@@ -97,6 +101,7 @@ class SalesCollector(Collector):
         yield from _counters(snapshot.counters)
         yield _batches(snapshot.counters)
         yield from _marks(snapshot.marks)
+        yield from _feed(snapshot.marks, is_up=not self._feed_trouble)
         if log_ends is not None and log_ends.answers:
             yield _lag(log_ends.ends, snapshot.offsets)
 
@@ -236,6 +241,22 @@ def _marks(marks: Mapping[str, str]) -> Iterator[Family]:
             if name == kind:
                 family.add_metric(_topic_and_number(partition), float(moment))
         yield family
+
+
+def _feed(marks: Mapping[str, str], *, is_up: bool) -> Iterator[Family]:
+    yield _single(
+        "salesfx_feed_up",
+        "Whether events get into the tables, as far as heartbeats and refusals tell: `salesfx doctor` says what is wrong",
+        is_up,
+    )
+    family = GaugeMetricFamily(
+        "salesfx_feed_last_heartbeat_timestamp_seconds",
+        "When the newest heartbeat of a feed that has got through a topic was sent, in Unix time.",
+        labels=["feed", "topic"],
+    )
+    for (topic, feed), moment in sorted(heartbeats_in(marks).items()):
+        family.add_metric([feed, topic], moment)
+    yield family
 
 
 def _lag(ends: Mapping[str, int], offsets: Mapping[str, int]) -> Family:

@@ -24,8 +24,10 @@ from kafka.errors import IllegalStateError, KafkaError, KafkaTimeoutError
 from salesfx.decoder import decode
 from salesfx.errors import NeedsAttentionError, SalesfxError
 from salesfx.events import TOPICS, CrmEvent
+from salesfx.heartbeat import HEADER
 from salesfx.kafka_log import reaching_kafka
 from salesfx.kafka_security import kafka_python_options
+from salesfx.pulse import Pulse
 from salesfx.refusal import Reason, Refused
 from salesfx.settings import Settings, load_settings
 
@@ -110,7 +112,12 @@ class Publisher:
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, kafka: str | None = None, delivery_timeout: float = 60.0
+        self,
+        settings: Settings | None = None,
+        *,
+        kafka: str | None = None,
+        delivery_timeout: float = 60.0,
+        feed: str | None = None,
     ) -> None:
         """Connect to Kafka.
 
@@ -118,9 +125,12 @@ class Publisher:
             settings: Where Kafka is and how it is reached; None reads `salesfx.toml` and the environment.
             kafka: Bootstrap servers, `host:port` separated by commas, in place of the settings'.
             delivery_timeout: Seconds within which Kafka must have acknowledged an event, from 1; later it is undelivered.
+            feed: A name, like `salesforce`, under which a heartbeat goes to each topic every minute until `close`, from a
+                thread. salesfx then notices when this process is silent (docs/alerts.md). For a process that runs for ever.
 
         Raises:
             SettingsError: A setting is not usable.
+            FeedNameError: A feed cannot be called so.
             KafkaAwayError: Kafka cannot be reached, or refuses us.
 
         """
@@ -130,6 +140,7 @@ class Publisher:
         self._settings = settings
         self._options = kafka_python_options(settings)
         self._delivery_timeout = max(delivery_timeout, 1.0)
+        self._pulse = None if feed is None else Pulse(settings, feed)
         self._producer: _Producer | None = self._connect()
         self._topics: frozenset[str] = frozenset()
         """As Kafka names them."""
@@ -139,6 +150,8 @@ class Publisher:
         self._failures: list[Undelivered] = []
         self._failure_count = 0
         self._closed = False
+        if self._pulse is not None:
+            self._pulse.start()
 
     def send(self, event: CrmEvent) -> None:
         """Check an event and hand it over; `flush` waits until Kafka has it.
@@ -183,6 +196,11 @@ class Publisher:
         if self._closed:
             raise SalesfxError("the publisher is closed; make a new one")
         headers = list(headers)
+        if any(name == HEADER for name, _ in headers):
+            detail = (
+                f"the header {HEADER} makes it a heartbeat, which counts nowhere; give the publisher a feed instead"
+            )
+            raise InvalidEventError(topic, Reason.INVALID_FIELD, detail)
         if topic not in TOPICS:
             raise InvalidEventError(topic, Reason.INVALID_FIELD, f"topic: {topic!r} is none of {', '.join(TOPICS)}")
         try:
@@ -228,7 +246,7 @@ class Publisher:
         try:
             self.flush()
         finally:
-            self._disconnect(_GRACE_SECONDS)
+            self._end()
 
     def __enter__(self) -> Self:
         return self
@@ -245,7 +263,12 @@ class Publisher:
                 error.add_note(str(undelivered))
         else:  # Ctrl-C and the like: not a minute more for a Kafka that may be away
             self._closed = True
-            self._disconnect(_GRACE_SECONDS)
+            self._end()
+
+    def _end(self) -> None:
+        if self._pulse is not None:
+            self._pulse.stop()
+        self._disconnect(_GRACE_SECONDS)
 
     def _connect(self) -> _Producer:
         milliseconds = int(self._delivery_timeout * 1000)

@@ -186,7 +186,7 @@ class Pages:
                 return encoder(registry_of(SalesCollector(None, today, log_ends)))
             flows = judged(self._lead_flow_judge, snapshot, now, self._timezone)
             progress = self._progress_of.targets, self._progress_of.month(snapshot, month, now)
-            return encoder(registry_of(SalesCollector(snapshot, today, log_ends, flows, progress)))
+            return encoder(registry_of(SalesCollector(snapshot, today, log_ends, flows.trouble, flows, progress)))
 
         # In a thread, so that a health check need not wait until some ten thousand samples are written.
         body = await asyncio.to_thread(written)

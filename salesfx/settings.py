@@ -91,6 +91,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Accept topics that forget events: a rebuild can then not be complete."""
     watchdog_seconds: Annotated[int, Meta(ge=5, le=3600)] = 60
     """A worker that has events to read and commits nothing for this long ends."""
+    heartbeat_seconds: Annotated[int, Meta(ge=0, le=120)] = 60
+    """How often a worker sends a heartbeat through each topic; 0: never, and nobody notices that nothing gets through."""
 
     # Redis.
     redis: str = "redis://127.0.0.1:6379/0"

@@ -20,6 +20,7 @@ from salesfx.tables import tables_of
 from streams.agents import BatchHandler, declare_agents
 from streams.dead_letters import DeadLetters
 from streams.ending import end_process
+from streams.heartbeats import Heartbeats
 from streams.processor import Processor
 from streams.steering import OffsetSteering, start_at_log_start
 from streams.transport import BatchApp, BatchTransport
@@ -67,7 +68,7 @@ def build_app(settings: Settings) -> faust.App:
     tables = tables_of(settings)
     kafka_log = KafkaLog(settings)
     steering = OffsetSteering(tables, settings.definitions, kafka_log, topics)
-    letters = DeadLetters(settings)
+    letters, heartbeats = DeadLetters(settings), Heartbeats(settings)
 
     app = BatchApp(group_name(settings), **_faust_settings(settings))
     # Before the first agent: Faust makes its transport when one is declared.
@@ -81,6 +82,10 @@ def build_app(settings: Settings) -> faust.App:
     @app.task
     async def process_arrivals() -> None:
         await _or_end(handler.process_arrivals())
+
+    @app.task
+    async def send_heartbeats() -> None:
+        await _or_end(heartbeats.send_for_ever())
 
     async def look_once() -> None:
         if app.rebalancing:

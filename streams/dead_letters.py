@@ -8,11 +8,9 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from salesfx.dead_letters.letter import KEPT_OF_TOO_LARGE, TRUNCATED, Headers, Place, letter_headers, letter_key
 from salesfx.events import DEAD_LETTERS
-from salesfx.kafka_security import kafka_python_options
 from salesfx.refusal import Refused
 from salesfx.settings import Settings
-
-_MAX_REQUEST = 6 * 1024 * 1024
+from streams.producer import WorkersProducer
 
 
 class DeadLetter(NamedTuple):
@@ -44,12 +42,11 @@ class DeadLetters:
 
     def __init__(self, settings: Settings) -> None:
         self._topic = settings.kafka_topic(DEAD_LETTERS)
-        self._options = kafka_python_options(settings)
-        self._producer: AIOKafkaProducer | None = None
+        self._producer = WorkersProducer(settings)
 
     async def send(self, letters: Iterable[DeadLetter]) -> None:
         """Write letters and wait until Kafka has them; on a repeat the key is the same."""
-        producer = await self._started()
+        producer = await self._producer.started()
         try:
             pending = [(letter, await self._put(producer, letter)) for letter in letters]
             for letter, delivery in pending:
@@ -73,21 +70,6 @@ class DeadLetters:
             self._topic, letter.record.value[:KEPT_OF_TOO_LARGE], key=letter.origin, headers=headers
         )
 
-    async def _started(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            producer = AIOKafkaProducer(
-                **self._options, acks="all", enable_idempotence=True, max_request_size=_MAX_REQUEST, linger_ms=5
-            )
-            try:
-                await producer.start()
-            except KafkaError:
-                await producer.stop()
-                raise
-            self._producer = producer
-        return self._producer
-
     async def close(self) -> None:
         """Give back its connections."""
-        if self._producer is not None:
-            await self._producer.stop()
-            self._producer = None
+        await self._producer.close()

@@ -9,12 +9,14 @@ from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple, Protocol, TypeVar
 
-from salesfx.decoder import Event, decode
+from salesfx.decoder import Event, decode, decode_heartbeat
 from salesfx.fold import AccountFullError, Fold, Outcome, TornReadError
+from salesfx.heartbeat import MOST_FEEDS, WORKER, Heartbeat
 from salesfx.lead import MAX_ENTITIES
 from salesfx.refusal import Reason, Refused
 from salesfx.rules import Rules
 from salesfx.tables import Tables
+from salesfx.tables.feed_marks import LAST_REFUSED
 from salesfx.tables.layout import VERSION_BYTES, partition_field
 from salesfx.tables.store import (
     Answer,
@@ -45,6 +47,20 @@ class LetterBox(Protocol):
         """Return when they are safe."""
 
 
+class Heard(NamedTuple):
+    """A heartbeat, and where it was heard."""
+
+    topic: str
+    heartbeat: Heartbeat
+    timestamp: int
+    """When it got into Kafka, in milliseconds since 1970."""
+
+    @property
+    def seconds(self) -> float:
+        """When it was made, in Unix time: a clock that is ahead must not let a feed live for ever."""
+        return min(self.heartbeat.sent_at / 1_000_000, self.timestamp / 1000)
+
+
 class Work(NamedTuple):
     """What is decoded and committed in one go: a batch, a part of one, or small ones of several partitions."""
 
@@ -54,6 +70,9 @@ class Work(NamedTuple):
     events: list[Event]
     letters: list[DeadLetter]
     """Records that could not be decoded."""
+    heartbeats: list[Heard]
+    newest: Sequence[int | None]
+    """Of each batch, when its newest event got into Kafka, in milliseconds since 1970; a heartbeat is none."""
     seconds: float
     """How long the decoding took."""
 
@@ -86,6 +105,8 @@ class Processor:
         self._gap = asyncio.Event()
         """Whether the batch that is being merged waits for a server, or there is none."""
         self._gap.set()
+        self._told_without_room: set[str] = set()
+        """Topics of which it was told that they have too many feeds."""
 
     async def process(self, work: Work) -> Elsewhere | None:
         """Take one batch to the tables.
@@ -128,7 +149,7 @@ class Processor:
             return False
         finally:
             self._note_seconds(work, time.perf_counter() - started)
-        return isinstance(answer, Committed)
+        return self._is_in(answer)
 
     async def _waiting(self, answer: Awaitable[_Answered]) -> _Answered:
         """Wait for a server's answer, and let others be decoded meanwhile; reading is too short a wait for that."""
@@ -143,19 +164,26 @@ class Processor:
         topic, partition = self._topics[batch.source.topic], batch.source.partition
         events: list[Event] = []
         letters: list[DeadLetter] = []
+        heard: dict[int, Heard] = {}
         seconds = 0.0
         for start in range(0, len(batch.records), _SLICE):
             await self._gap.wait()
             started = time.perf_counter()
             for record in batch.records[start : start + _SLICE]:
                 try:
-                    events.append(decode(topic, record.value, record.headers, partition, record.offset))
+                    heartbeat = decode_heartbeat(record.value, record.headers) if record.headers else None
+                    if heartbeat is None:
+                        events.append(decode(topic, record.value, record.headers, partition, record.offset))
+                    else:
+                        heard[record.offset] = Heard(topic, heartbeat, record.timestamp)
                 except Refused as refused:
                     letters.append(DeadLetter(record, refused))
             seconds += time.perf_counter() - started
             await asyncio.sleep(0)
         covered = Range(topic, partition, batch.before, batch.after)
-        return Work((batch,), (covered,), events, letters, seconds)
+        counted = [record for record in batch.records if record.offset not in heard] if heard else batch.records
+        newest = max(map(_timestamp, counted), default=None)
+        return Work((batch,), (covered,), events, letters, list(heard.values()), (newest,), seconds)
 
     def _note_seconds(self, work: Work, seconds: float) -> None:
         """Note how long a batch took; several share it by their records."""
@@ -221,19 +249,20 @@ class Processor:
             counters[f"processed|{topic}"] += number
         for letter in work.letters:
             counters[f"processed|{self._topics[letter.record.topic]}"] += 1
+        arrived = {covered.topic: counters[f"processed|{covered.topic}"] for covered in work.ranges}
         marks = {}
         for letter in letters:
             topic = self._topics[letter.record.topic]
             counters[f"processed|{topic}"] -= 1
             counters[f"rejected|{topic}|{letter.refused.reason}"] += 1
-        for batch, covered in zip(work.batches, work.ranges, strict=True):
+            marks[f"{LAST_REFUSED}|{topic}"] = f"{letter.record.timestamp / 1000:.3f}"
+        for newest, covered in zip(work.newest, work.ranges, strict=True):
             topic, field = covered.topic, partition_field(covered.topic, covered.partition)
             counters[f"batches|{topic}"] += 1
             # What this one takes is told by the next.
             counters[f"batch_microseconds|{topic}"] += int(self._seconds_of[topic] * 1_000_000)
             self._seconds_of[topic] = 0.0
             marks[f"last_commit|{field}"] = f"{time.time():.3f}"
-            newest = max(map(_timestamp, batch.records), default=None)
             if newest is not None:
                 marks[f"last_event|{field}"] = f"{newest / 1000:.3f}"
         return Commit(
@@ -243,13 +272,28 @@ class Processor:
             cells=outcome.cells,
             counters=counters,
             marks=marks,
+            heartbeats=_newest_heartbeats(work.heartbeats) if work.heartbeats else (),
+            arrived={topic: (came, came - counters[f"processed|{topic}"]) for topic, came in arrived.items() if came},
         )
 
-    @staticmethod
-    def _verdict(answer: Answer, work: Work) -> Elsewhere | None:
+    def _is_in(self, answer: Answer) -> bool:
+        """Tell whether a commit was applied; tell people once of a topic that has too many feeds."""
+        if not isinstance(answer, Committed):
+            return False
+        for topic in set(answer.without_room) - self._told_without_room:
+            self._told_without_room.add(topic)
+            log.warning(
+                "%s: heartbeats come from more than %d feeds; those of the others are not noted. Does each process or each "
+                "run make up a name of its own? See docs/alerts.md",
+                topic,
+                MOST_FEEDS,
+            )
+        return True
+
+    def _verdict(self, answer: Answer, work: Work) -> Elsewhere | None:
+        if self._is_in(answer):
+            return None
         match answer:
-            case Committed():
-                return None
             case Elsewhere(stored):
                 # An earlier try got through when the stored offset is already the one after.
                 return None if stored == work.ranges[0].after else answer
@@ -267,8 +311,25 @@ def _joined(works: Sequence[Work]) -> Work:
         ranges=[covered for work in works for covered in work.ranges],
         events=list(chain.from_iterable(work.events for work in works)),
         letters=list(chain.from_iterable(work.letters for work in works)),
+        heartbeats=list(chain.from_iterable(work.heartbeats for work in works)),
+        newest=list(chain.from_iterable(work.newest for work in works)),
         seconds=sum(work.seconds for work in works),
     )
+
+
+def _newest_heartbeats(heartbeats: Sequence[Heard]) -> list[tuple[str, str, str]]:
+    """Give topic, feed and time of the newest of each feed; of a topic's feeds no more than could find room, and one."""
+    newest: dict[tuple[str, str], float] = {}
+    for heard in heartbeats:
+        at = heard.topic, heard.heartbeat.feed
+        newest[at] = max(heard.seconds, newest.get(at, 0.0))
+    room = Counter({topic: MOST_FEEDS + 2 for topic, _ in newest})
+    kept = []
+    for (topic, feed), moment in sorted(newest.items(), key=lambda one: (one[0][1] != WORKER, -one[1])):
+        room[topic] -= 1
+        if room[topic] >= 0:
+            kept.append((topic, feed, f"{moment:.3f}"))
+    return kept
 
 
 def _rejected(work: Work, outcome: Outcome) -> list[DeadLetter]:

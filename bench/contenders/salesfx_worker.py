@@ -10,6 +10,7 @@ from typing import Any
 import redis
 
 from bench.contenders.contender import TOTALS, Place, Running, Totals
+from bench.workers import NO_HEARTBEATS
 from salesfx.tables.layout import FIRST_GENERATION, MONTH, Layout
 
 
@@ -46,6 +47,7 @@ def worker_environ(place: Place) -> dict[str, str]:
         "SALESFX_GROUP": place.run,
         "SALESFX_TOPIC_PREFIX": prefix,
         "SALESFX_PARTITIONS": str(place.partitions),
+        **NO_HEARTBEATS,
     }
 
 

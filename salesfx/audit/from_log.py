@@ -6,7 +6,16 @@ from typing import Any
 from salesfx.audit.comparison import Comparison
 from salesfx.audit.findings import Findings, LogChecked, note
 from salesfx.audit.kafka import Range
-from salesfx.audit.recomputation import Event, NoRateError, RefusedError, World, cells_of, contributions, read_event
+from salesfx.audit.recomputation import (
+    Event,
+    HeartbeatError,
+    NoRateError,
+    RefusedError,
+    World,
+    cells_of,
+    contributions,
+    read_event,
+)
 from salesfx.audit.records import Progress
 from salesfx.audit.winners import Mismatch, Winners
 from salesfx.definitions import Definitions
@@ -50,14 +59,18 @@ class LogAudit:
         """Keep the winning version of every entity."""
         async for source, records in log:
             checked = self.checked[source.topic]
-            checked.events += len(records)
             events = []
             for record in records:
-                event = self._event(source.topic, record)
-                if event is not None:
+                try:
+                    event = self._event(source.topic, record)
+                except HeartbeatError:
+                    continue
+                checked.events += 1
+                if event is None:
+                    checked.refused += 1
+                else:
                     checked.by_rate += event.by_rate
                     events.append((event, source.partition, record.offset))
-            checked.refused += len(records) - len(events)
             self._winners.merge(events)
             self._progress("log", len(records))
 
@@ -66,6 +79,8 @@ class LogAudit:
             return read_event(topic, record.value or b"", self._definitions, record.headers)
         except NoRateError:
             self._without_rate[topic] += 1
+        except HeartbeatError:
+            raise
         except RefusedError:
             pass
         return None

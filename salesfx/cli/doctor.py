@@ -15,7 +15,7 @@ from salesfx.settings import Settings
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_obj
 def doctor(settings: Settings, *, as_json: bool) -> None:
-    """Check Kafka, topics, retention, Redis and its policies, definitions and lag.
+    """Check Kafka, topics, retention, Redis and its policies, definitions, the feed and lag.
 
     Says what to do about what is wrong; the exit status is then 1.
     """

@@ -30,8 +30,9 @@ _lines = msgspec.json.Decoder(dict[str, msgspec.Raw])
 @click.command("publish")
 @click.argument("file", type=click.File("rb"))
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--feed", help="Name under which a heartbeat is sent every minute; for a standard input that never ends.")
 @click.pass_obj
-def publish(settings: Settings, file: BinaryIO, as_json: bool) -> None:
+def publish(settings: Settings, file: BinaryIO, as_json: bool, feed: str | None) -> None:
     """Publish the events in FILE to Kafka.
 
     FILE has one JSON object a line: the event's fields, and `topic`, which says what it is. - is standard input.
@@ -40,10 +41,18 @@ def publish(settings: Settings, file: BinaryIO, as_json: bool) -> None:
     again is safe: an event counts once however often it comes. Exit status: 0 where all lines were published, 1 where
     some were refused.
     """
+    if feed is not None and file is not sys.stdin.buffer:
+        raise click.UsageError(
+            "--feed is for standard input (-): a file ends, and its feed would then be called silent"
+        )
     started = time.monotonic()
     refusals: list[dict[str, Any]] = []
     published = refused = 0
-    with quiet_kafka_python(), Publisher(settings) as publisher, progress_of(file, "events") as (console, advance):
+    with (
+        quiet_kafka_python(),
+        Publisher(settings, feed=feed) as publisher,
+        progress_of(file, "events") as (console, advance),
+    ):
         for number, line in enumerate(_lines_of(file), start=1):
             advance()
             try:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from salesfx.dead_letters.letter import REPLAY_OF, Headers, Letter, Place
-from salesfx.decoder import decode
+from salesfx.decoder import decode, decode_heartbeat
 from salesfx.refusal import Reason, Refused
 from salesfx.rules import Rules
 
@@ -48,7 +48,8 @@ class Judge:
         if topic is None:
             return f"{letter.origin.topic} is no topic of these settings; is topic_prefix right?"
         try:
-            self._rules.price(decode(topic, content.value, content.headers))
+            if decode_heartbeat(content.value, content.headers) is None:
+                self._rules.price(decode(topic, content.value, content.headers))
         except Refused as refused:
             return str(refused)
         return None

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from operator import add
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -35,23 +37,31 @@ def leads_by_hour(
         until: Ordinal of the day, and the hour, that are the last; leads dated later do not count yet.
 
     """
-    total: Days = {}
     by_source: dict[str, Days] = {}
     for table, cells in tables.items():
         if not table.startswith(HOURS):
             continue
         before = date.fromisoformat(f"{table.removeprefix(HOURS)}-01").toordinal() - 1
         for field, number in cells.items():
-            when, found, source = field.partition(_FIELD)
-            if not found or len(when) != _WHEN:
+            place = _place(field)
+            if place is None:
                 continue
-            day, hour = before + int(when[:2]), int(when[3:])
+            of_month, hour, source = place
+            day = before + of_month
             if (day, hour) <= until:
-                for days in (total, by_source.setdefault(names.get(source, other), {})):
-                    if day not in days:
-                        days[day] = [0] * A_DAY
-                    days[day][hour] += number
+                by_source.setdefault(names.get(source, other), {}).setdefault(day, [0] * A_DAY)[hour] += number
+    total: Days = {}
+    for days in by_source.values():
+        for day, counts in days.items():
+            total[day] = list(map(add, total[day], counts)) if day in total else counts
     return total, by_source
+
+
+@lru_cache(maxsize=50_000)
+def _place(field: str) -> tuple[int, int, str] | None:
+    """Give the day of the month, the hour and the source of a cell of leads; the fields of every month are the same."""
+    when, found, source = field.partition(_FIELD)
+    return (int(when[:2]), int(when[3:]), source) if found and len(when) == _WHEN else None
 
 
 class Position(NamedTuple):

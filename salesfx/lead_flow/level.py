@@ -115,4 +115,3 @@ def follow(days: Days, rhythm: Sequence[float], dispersion: float, drift: float)
         levels.append(came / foreseen)
         weights.append(weight)
     return Track(levels, weights, steps, dispersion / max(came, _LEAST) + drift, drift, fit)
-

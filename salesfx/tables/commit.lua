@@ -14,10 +14,13 @@
 --          tables       name -> the fields, and their increments in the same order
 --          counters     field -> increment
 --          marks        field -> value
+--          heartbeats   of each the topic, the feed, and when it was made, in Unix time
+--          feeds        most of a topic beside the worker's; the seconds after which a silent one gives way; the worker's name
+--          arrived      topic -> what the share of refused events is multiplied by, and what is then added
 -- ARGV[2]  the versions seen, 8 bytes for each ref; zeros where there was no record
 -- ARGV[3]  the new contents, one after the other, each with its version in front
 --
--- Returns {'OK'} | {'CONFLICT', index of the ref, ...} | {'SEEK', stored or ''} | {'DEFINITIONS', fingerprint}.
+-- Returns {'OK', topic with a feed that found no room, ...} | {'CONFLICT', index of the ref, ...} | {'SEEK', stored or ''} | {'DEFINITIONS', fingerprint}.
 
 local VERSION, NONE, CHUNK = 8, string.rep('\0', 8), 4000  -- unpack() fails at 8,000
 local EXACT = 2 ^ 53
@@ -194,10 +197,52 @@ end
 for field, value in pairs(batch.marks) do
     redis.call('HSET', marks, field, value)
 end
+for topic, step in pairs(batch.arrived) do
+    local name = 'refused_share|' .. topic
+    local before = redis.call('HGET', marks, name)
+    local share = (tonumber(before or '0') or 0) * step[1] + step[2]
+    if share >= 0.001 then
+        redis.call('HSET', marks, name, string.format('%.6f', share))
+    elseif before then
+        redis.call('HDEL', marks, name)
+    end
+end
+
+-- Feeds: a new one is kept where there is room, or where another was silent for long.
+local most, forgotten, worker = unpack(batch.feeds)
+local function has_room(kind, moment)
+    local all, feeds, oldest, heard = redis.call('HGETALL', marks), 0, nil, nil
+    for index = 1, #all, 2 do
+        local field = all[index]
+        if string.sub(field, 1, #kind) == kind and field ~= kind .. worker then
+            local at = tonumber(all[index + 1]) or 0
+            feeds = feeds + 1
+            if not heard or at < heard or (at == heard and field < oldest) then
+                oldest, heard = field, at
+            end
+        end
+    end
+    if feeds >= most and heard < moment - forgotten then
+        redis.call('HDEL', marks, oldest)
+        return true
+    end
+    return feeds < most
+end
+local answer = {'OK'}
+for _, heartbeat in ipairs(batch.heartbeats) do
+    local topic, feed, moment = unpack(heartbeat)
+    local kind = 'last_heartbeat|' .. topic .. '|'
+    local known = redis.call('HGET', marks, kind .. feed)
+    if not known and feed ~= worker and not has_room(kind, tonumber(moment)) then
+        answer[#answer + 1] = topic
+    elseif (tonumber(known or '0') or 0) < tonumber(moment) then
+        redis.call('HSET', marks, kind .. feed, moment)
+    end
+end
 local reached = {}
 for _, range in ipairs(batch.ranges) do
     reached[#reached + 1] = range[1]
     reached[#reached + 1] = range[3]
 end
 in_chunks('HSET', offsets, reached)
-return {'OK'}
+return answer

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from salesfx.definitions import Definitions
 from salesfx.tables.definitions_check import definitions_lost, may_upgrade
+from salesfx.tables.feed_marks import note_heartbeats, note_refused
 from salesfx.tables.layout import DAYS, FIRST_GENERATION, HOURS, MONTH, VERSION_BYTES, by_table, partition_field
 from salesfx.tables.store import (
     Answer,
@@ -60,10 +61,9 @@ class MemoryTables:
         conflicts = [ref for ref in refs if (data.records.get(ref) or b"")[:VERSION_BYTES] != commit.seen[ref]]
         if conflicts:
             return Conflict(conflicts)
-        self._apply(commit)
-        return Committed()
+        return Committed(tuple(self._apply(commit)))
 
-    def _apply(self, commit: Commit) -> None:
+    def _apply(self, commit: Commit) -> list[str]:
         data, version = self.data, os.urandom(VERSION_BYTES)
         for ref, content in commit.writes.items():
             if content is None:
@@ -79,6 +79,9 @@ class MemoryTables:
         data.marks.update(commit.marks)
         for topic, partition, _, after in commit.ranges:
             data.offsets[partition_field(topic, partition)] = after
+        for topic, (events, refused) in commit.arrived.items():
+            note_refused(data.marks, topic, events, refused)
+        return note_heartbeats(data.marks, commit.heartbeats)
 
     async def offsets(self) -> dict[str, int]:
         """Read the stored offsets."""

@@ -11,9 +11,11 @@ import redis.asyncio
 from redis.exceptions import WatchError
 
 from salesfx.definitions import Definitions
+from salesfx.heartbeat import FORGOTTEN_SECONDS, MOST_FEEDS, WORKER
 from salesfx.settings import Settings, SettingsError
 from salesfx.tables.connection import connect
 from salesfx.tables.definitions_check import definitions_lost, may_upgrade
+from salesfx.tables.feed_marks import share_step
 from salesfx.tables.layout import (
     FIRST_GENERATION,
     VERSION_BYTES,
@@ -115,14 +117,17 @@ class RedisTables:
             "tables": {name: (list(t), list(map(str, t.values()))) for name, t in by_table(commit.cells).items()},
             "counters": _strings(commit.counters),
             "marks": commit.marks,
+            "heartbeats": commit.heartbeats,
+            "feeds": (MOST_FEEDS, FORGOTTEN_SECONDS, WORKER),
+            "arrived": {topic: share_step(*numbers) for topic, numbers in commit.arrived.items()},
         }
         return refs, [_pack(batch), seen, b"".join(contents)]
 
     @staticmethod
     def _answer(answer: list[Any], refs: list[str]) -> Answer:
         match answer:
-            case [b"OK"]:
-                return Committed()
+            case [b"OK", *topics]:
+                return Committed(tuple(topic.decode() for topic in topics))
             case [b"CONFLICT", *places]:
                 return Conflict([refs[place - 1] for place in places])
             case [b"SEEK", stored]:

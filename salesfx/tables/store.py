@@ -68,11 +68,18 @@ class Commit:
     """Increments of the counters; they are exact, because they are part of the commit."""
     marks: Mapping[str, str] = field(default_factory=dict)
     """Times to be kept as they are."""
+    heartbeats: Sequence[tuple[str, str, str]] = ()
+    """Topic, feed and Unix time of each; of every feed the newest is kept, of as many feeds as there is room for."""
+    arrived: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """By topic, how many events came, from 1, and how many of them were refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
     """All of it is in."""
+
+    without_room: Sequence[str] = ()
+    """Topics of which a feed's heartbeat was not kept, because too many feeds are."""
 
 
 @dataclass(frozen=True, slots=True)

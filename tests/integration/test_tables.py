@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError, WatchError
 from salesfx.decoder import decode
 from salesfx.definitions import Definitions, Rate
 from salesfx.fold import Fold
+from salesfx.heartbeat import FORGOTTEN_SECONDS, MOST_FEEDS, WORKER
 from salesfx.kpi import CATALOGUE, Cells
 from salesfx.lead import (
     ACCOUNT,
@@ -29,6 +30,7 @@ from salesfx.lead import (
 )
 from salesfx.rules import Rules
 from salesfx.tables import MemoryTables, RedisTables, Tables, connect
+from salesfx.tables.feed_marks import heartbeats_in
 from salesfx.tables.layout import (
     DAYS,
     FIRST_GENERATION,
@@ -939,3 +941,52 @@ async def test_every_key_that_a_worker_makes_is_documented(in_redis: RedisStore)
     for key in await in_redis.dump():
         kind, colon, _ = key.removeprefix(f"{{{in_redis.namespace}}}:").removeprefix("1:").partition(":")
         assert f":{kind}{colon}" in text, key
+
+
+async def test_the_newest_heartbeat_of_a_feed_is_kept(tables: Tables) -> None:
+    """In whatever order they come, by topic and feed; names with bars and other letters are kept as they are."""
+    for number, moment in enumerate(("1790000000.500", "1790000060.000", "999999999.000")):
+        heartbeats = [(TOPIC, "a|b", moment), ("quote_sent", "Продажби", moment)]
+        assert await tables.commit(batch(number, number + 1, heartbeats=heartbeats)) == Committed()
+    marks = (await shown(tables)).marks
+    assert heartbeats_in(marks) == {(TOPIC, "a|b"): 1790000060.0, ("quote_sent", "Продажби"): 1790000060.0}
+
+
+async def test_a_topic_has_room_for_so_many_feeds(tables: Tables) -> None:
+    """A further one is not kept, and the answer says so; the worker's own always is, as are those that are known."""
+    now = 1_790_000_000
+    feeds = [(TOPIC, f"feed {number:02}", f"{now + number}.000") for number in range(MOST_FEEDS)]
+    assert await tables.commit(batch(0, 1, heartbeats=[*feeds, ("quote_sent", "feed", f"{now}.000")])) == Committed()
+    more = [
+        (TOPIC, "one more", f"{now + 900}.000"),
+        (TOPIC, WORKER, f"{now}.000"),
+        (TOPIC, "feed 03", f"{now + 900}.000"),
+    ]
+    assert await tables.commit(batch(1, 2, heartbeats=more)) == Committed((TOPIC,))
+    heard = heartbeats_in((await shown(tables)).marks)
+    assert {feed for topic, feed in heard if topic == TOPIC} == {WORKER, *(feed for _, feed, _ in feeds)}
+    assert heard[TOPIC, "feed 03"] == now + 900
+
+
+async def test_a_feed_that_was_silent_for_a_week_gives_way(tables: Tables) -> None:
+    """The one that was not heard for longest, to one that is heard now."""
+    now = 1_790_000_000
+    feeds = [(TOPIC, f"feed {number:02}", f"{now + number}.000") for number in range(MOST_FEEDS)]
+    await tables.commit(batch(0, 1, heartbeats=feeds))
+    in_time, later = now + FORGOTTEN_SECONDS, now + FORGOTTEN_SECONDS + 0.5
+    assert await tables.commit(batch(1, 2, heartbeats=[(TOPIC, "new", f"{in_time}.000")])) == Committed((TOPIC,))
+    assert await tables.commit(batch(2, 3, heartbeats=[(TOPIC, "new", f"{later:.3f}")])) == Committed()
+    heard = {feed for _, feed in heartbeats_in((await shown(tables)).marks)}
+    assert heard == {"new", *(feed for _, feed, _ in feeds[1:])}
+
+
+async def test_the_share_of_refused_events_weighs_the_last_ones_most(tables: Tables) -> None:
+    """Every store comes to the same share, and forgets one that is nothing any more."""
+    name = f"refused_share|{TOPIC}"
+    for number, (arrived, expected) in enumerate(
+        [((4, 0), None), ((1, 1), "0.100000"), ((10, 10), "0.686189"), ((3, 1), "0.590565")]
+    ):
+        await tables.commit(batch(number, number + 1, arrived={TOPIC: arrived}))
+        assert (await shown(tables)).marks.get(name) == expected
+    await tables.commit(batch(4, 5, arrived={TOPIC: (100, 0)}))
+    assert name not in (await shown(tables)).marks

@@ -377,7 +377,7 @@ _WORKER = (
         name="together-taken-for-settled",
         harm="Of small batches that go together those that Redis refuses are passed over: their events never count.",
         file="streams/processor.py",
-        old="        return isinstance(answer, Committed)\n",
+        old="        return self._is_in(answer)\n",
         new="        return True\n",
         tests=(_PROCESSOR + "test_one_of_them_that_begins_elsewhere_does_not_stop_the_others",),
     ),

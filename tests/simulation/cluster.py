@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Protocol
@@ -38,10 +38,12 @@ class SimulatedLog:
         self.away = False
         self._waiting: list[asyncio.Future[None]] = []
 
-    def append(self, partition: Partition, value: bytes | None) -> Record:
+    def append(
+        self, partition: Partition, value: bytes | None, headers: Sequence[tuple[str, bytes | None]] = ()
+    ) -> Record:
         """Append a record."""
         entries = self.entries[partition]
-        record = Record(partition.topic, partition.partition, len(entries), _TIMESTAMP, b"k", value, ())
+        record = Record(partition.topic, partition.partition, len(entries), _TIMESTAMP, b"k", value, headers)
         entries.append(record)
         self._wake()
         return record

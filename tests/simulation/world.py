@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 import msgspec
 
+from salesfx import heartbeat
 from salesfx.audit.recomputation import RefusedError, read_event, recomputed_cells
 from salesfx.decoder import decode
 from salesfx.errors import NeedsAttentionError, SalesfxError
@@ -42,6 +44,8 @@ which would heal much by ending the worker."""
 _EXCUSED_SECONDS = 2 * WATCHDOG_SECONDS
 """So long after a fault a worker may end and be started again."""
 _CHECKED_COMMITS = 0.04
+_HEARTBEATS, _FEEDS, _WHEN = 0.15, (heartbeat.WORKER, "crm"), datetime(2026, 11, 20, tzinfo=UTC)
+"""Share of the events that a heartbeat follows."""
 _RULES = Rules(DEFINITIONS)
 
 
@@ -95,6 +99,8 @@ class World:
         self._healed = self._over = False
         self._others: list[SimulatedWorker] = []
         self._reasons: dict[tuple[str, int, int], str | None] = {}
+        self._heartbeats: set[tuple[str, int, int]] = set()
+        self._pulse = random.Random(f"pulse of {seed}")
 
     def run(self) -> Outcome:
         """Live through it."""
@@ -171,8 +177,15 @@ class World:
         record = self.log.append(partition, message.value)
         self._reasons[record.topic, record.partition, record.offset] = message.reason
         self._note("crm", f"{partition} at {record.offset}", message.value)
+        if self._pulse.random() < _HEARTBEATS:
+            self._send_heartbeat(partition)
         if chance.random() < 0.1:
             self.log.append_hole(partition)
+
+    def _send_heartbeat(self, partition: Partition) -> None:
+        _, value, headers = heartbeat.message(self._pulse.choice(_FEEDS), _WHEN)
+        record = self.log.append(partition, value, headers)
+        self._heartbeats.add((record.topic, record.partition, record.offset))
 
     def _start(self) -> SimulatedWorker:
         worker = self._new_worker()
@@ -311,11 +324,13 @@ class World:
                 self._check_cells("the tables at a commit")
 
     def _prefix(self) -> Iterator[Record]:
-        """Give the records that the stored offsets say are in."""
+        """Give the records that the stored offsets say are in; heartbeats are as if they were not there."""
         offsets = self.redis.tables.data.offsets
         for partition, entries in self.log.entries.items():
             stored = offsets.get(partition_field(KAFKA_TOPICS[partition.topic], partition.partition), 0)
-            yield from (record for record in entries[:stored] if record is not None)
+            for record in entries[:stored]:
+                if record is not None and (record.topic, record.partition, record.offset) not in self._heartbeats:
+                    yield record
 
     def _check_cells(self, what: str) -> None:
         events = [(KAFKA_TOPICS[record.topic], record.value) for record in self._prefix() if record.value]

@@ -333,7 +333,7 @@ def test_redis_is_healthy_when_it_answers_with_pong(tmp_path: Path, password: st
 
 def test_prometheus_scrapes_serve_with_its_token(shipped: Setup) -> None:
     """Address, port and token are the ones `serve` has."""
-    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    config = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
     (job,) = (job for job in config["scrape_configs"] if job["job_name"] == "salesfx")
     prometheus, serve = shipped["services"]["prometheus"], shipped["services"]["serve"]
 
@@ -343,7 +343,23 @@ def test_prometheus_scrapes_serve_with_its_token(shipped: Setup) -> None:
     assert set(prometheus["networks"]) & set(serve["networks"])
     targets = {target for _, target in mounts(prometheus)}
     flags = dict(flag.split("=") for flag in prometheus["command"])
-    assert {flags["--config.file"], flags["--storage.tsdb.path"]} == targets
+    rules = {f"/etc/prometheus/{name}" for name in config["rule_files"]}
+    assert {flags["--config.file"], flags["--storage.tsdb.path"], *rules} == targets
+
+
+def test_alertmanager_is_where_prometheus_sends_alerts(shipped: Setup) -> None:
+    """Its address, its files and its secret are the ones that the configurations name."""
+    config = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    routes = yaml.safe_load((ROOT / "prometheus/alertmanager.yml").read_text(encoding="utf-8"))
+    alertmanager, prometheus = shipped["services"]["alertmanager"], shipped["services"]["prometheus"]
+
+    assert config["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["alertmanager:9093"]}]}]
+    assert set(alertmanager["networks"]) & set(prometheus["networks"])
+    assert alertmanager["ports"] == ["127.0.0.1:9093:9093"]
+    flags = dict(flag.split("=") for flag in alertmanager["command"])
+    assert {flags["--config.file"], flags["--storage.path"]} == {target for _, target in mounts(alertmanager)}
+    secret = routes["global"]["smtp_auth_password_file"].rpartition("/")
+    assert (secret[0], [secret[2]]) == ("/run/secrets", alertmanager["secrets"])
 
 
 def test_promtool_accepts_the_configuration(tmp_path: Path, secrets: Path) -> None:
@@ -351,9 +367,11 @@ def test_promtool_accepts_the_configuration(tmp_path: Path, secrets: Path) -> No
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian: in the package prometheus)")
-    config = (ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8")
+    config = (ROOT / "prometheus/prometheus.yml").read_text(encoding="utf-8")
     # promtool also looks for the files that are named.
     (tmp_path / "prometheus.yml").write_text(config.replace("/run/secrets", str(secrets)), encoding="utf-8")
+    for rules in (ROOT / "prometheus").glob("*.rules.yml"):
+        shutil.copy(rules, tmp_path)
 
     done = subprocess.run(
         [promtool, "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True, check=False

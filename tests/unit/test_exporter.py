@@ -72,6 +72,7 @@ async def full_snapshot() -> Snapshot:
                 "batch_microseconds|lead_created": 1_500_000,
             },
             marks={"last_event|lead_created:0": "1790000000.123", "last_commit|lead_created:0": "1790000001.5"},
+            heartbeats=[("lead_created", "crm", "1790000002.250")],
         )
     )
     snapshot = await tables.snapshot(shown_tables(TODAY))
@@ -230,6 +231,17 @@ async def test_its_own_health() -> None:
     assert value(found, "salesfx_lag_events", topic="quote_sent", partition="0") == 0
     assert value(found, "salesfx_kafka_up") == 1
     assert value(found, "salesfx_build_info", version=__version__) == 1
+
+
+async def test_the_feed_is_up_unless_something_is_wrong_with_it() -> None:
+    """When each feed was heard is shown in either case."""
+    snapshot = await full_snapshot()
+    for wrong, is_up in (((), 1), (("the feed crm was last heard yesterday",), 0)):
+        found = samples(SalesCollector(snapshot, TODAY, None, wrong).collect())
+        assert value(found, "salesfx_feed_up") == is_up
+        heard = value(found, "salesfx_feed_last_heartbeat_timestamp_seconds", feed="crm", topic="lead_created")
+        assert heard == 1790000002.25
+    assert value(samples(families(None)), "salesfx_feed_up") is None
 
 
 async def test_a_worker_ahead_of_the_log_ends_that_were_asked_for_has_no_lag() -> None:

@@ -8,11 +8,12 @@ then works out each rule by itself. "Rule n" in a comment is the n-th rule of "F
 
 from salesfx.audit.recomputation.cells import cells_of, contributions, recomputed_cells, tables_of
 from salesfx.audit.recomputation.event import Event, from_canonical, read_event, refused
-from salesfx.audit.recomputation.refusal import NoRateError, RefusedError
+from salesfx.audit.recomputation.refusal import HeartbeatError, NoRateError, RefusedError
 from salesfx.audit.recomputation.world import World
 
 __all__ = [
     "Event",
+    "HeartbeatError",
     "NoRateError",
     "RefusedError",
     "World",

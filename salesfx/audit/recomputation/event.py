@@ -20,6 +20,7 @@ from salesfx.audit.recomputation.fields import (
     read_text,
     required,
 )
+from salesfx.audit.recomputation.heartbeat import refuse_heartbeat
 from salesfx.audit.recomputation.meaning import convert, local_date, needs_rate
 from salesfx.audit.recomputation.message import Headers, read_message
 from salesfx.audit.recomputation.refusal import RefusedError
@@ -72,6 +73,7 @@ def read_event(topic: str, value: bytes, definitions: Definitions, headers: Head
     """Read one event, or raise RefusedError."""
     if topic not in OWN_ID:
         raise RefusedError(f"unknown topic {topic}")
+    refuse_heartbeat(value, headers)
     raw = read_message(value, headers)
 
     event_id = required("event_id", read_id(raw, "event_id"))

@@ -7,3 +7,7 @@ class RefusedError(Exception):
 
 class NoRateError(RefusedError):
     """There is no rate for its currency on its date; with one it could be used."""
+
+
+class HeartbeatError(RefusedError):
+    """It is a heartbeat: no event at all, and not refused either."""

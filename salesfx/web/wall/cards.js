@@ -2,7 +2,7 @@
 import { curve } from "./curve.js";
 import { el } from "./dom.js";
 import {
-  capital, changed, inPoints, monthName, named, number, numberParts, percent, percentParts, roundPercent, say, short, shortMoney,
+  capital, changed, inPoints, monthName, named, number, numberParts, percent, percentParts, say, short, shortMoney,
   shortMoneyParts, sum, words,
 } from "./words.js";
 
@@ -21,7 +21,6 @@ export function draw(wall, explain) {
   const last = months.at(-2);
   const inShort = (value) => shortMoney(value, currency);
   const booked = sum(CATEGORIES.map((category) => month.sales.booked[category].value));
-  const planned = sum(CATEGORIES.map((category) => month.sales.planned[category].value));
 
   card("leads", {
     number: numberParts(month.lead_flow.total),
@@ -52,11 +51,9 @@ export function draw(wall, explain) {
   });
   card("booked", {
     number: shortMoneyParts(booked, currency),
-    beside: el("button.plain", { type: "button", onclick: () => explain("planned_sales_value"), "aria-haspopup": "dialog" },
-      `${words.planned} ${inShort(planned)}`),
     compare: compared(progress("booked_sales_value"), last, inShort),
     target: target(progress("booked_sales_value"), inShort),
-    detail: categories(month.sales),
+    detail: categories(month.sales, () => explain("planned_sales_value")),
     curve: curve(words.booked, months, history.map((each) => Number(each.booked_value)), inShort),
     explain: () => explain("booked_sales_value"),
   });
@@ -116,16 +113,17 @@ function target(progress, write) {
   const filled = el("i");
   filled.style.width = `${Math.min(100, share * 100)}%`;
   const bar = el("span.bar", { "aria-hidden": "true" }, filled);
-  if (progress.expected_by_now !== null) {
+  const hasPace = progress.expected_by_now !== null && progress.expected_by_now !== progress.target;
+  if (hasPace) {
     const tick = el("i.tick");
-    tick.style.left = `${Math.min(100, (Number(progress.expected_by_now) / goal) * 100)}%`;
+    tick.style.left = `${Math.min(99.4, (Number(progress.expected_by_now) / goal) * 100)}%`;
     bar.append(tick);
   }
   const verdict = words.verdict[progress.verdict];
   return el(`div.target.${progress.verdict}`, {}, bar,
-    el("p", {}, `${say(words.target, { target: write(goal) })} · ${roundPercent(share)}`,
-      progress.expected_by_now === null ? "" : ` · ${say(words.expected_by_now, { number: write(Number(progress.expected_by_now)) })}`,
-      verdict ? el("b", {}, ` ${verdict}`) : ""));
+    el("p", {}, say(words.target, { target: write(goal) }),
+      hasPace ? ` · ${say(words.expected_by_now, { number: write(Number(progress.expected_by_now)) })}` : "",
+      verdict ? " · " : "", verdict ? el("b", {}, verdict) : ""));
 }
 
 function bars(entries, most_rows, write) {
@@ -158,12 +156,14 @@ function cohort({ cohort: { ratio, customers, qualified_leads: qualified }, new_
     el("p.soft", {}, say(words.cohort_text, { customers: number(customers), qualified: number(qualified) })));
 }
 
-function categories(sales) {
+function categories(sales, explainPlanned) {
+  const all = (part) => el("td", {}, short(sum(CATEGORIES.map((category) => part[category].value))));
   const cell = (part, category) => el("td", {}, short(part[category].value));
   return el("table", {},
-    el("thead", {}, el("tr", {}, el("td"), el("th", { scope: "col" }, words.booked_short), el("th", { scope: "col" }, words.planned))),
-    el("tbody", {}, ...CATEGORIES.map((category) =>
-      el("tr", {}, el("th", { scope: "row" }, words[category]), cell(sales.booked, category), cell(sales.planned, category)))));
+    el("thead", {}, el("tr", {}, el("td"), el("th", { scope: "col" }, words.booked_short), el("th", { scope: "col" }, el("button", { type: "button", "aria-haspopup": "dialog", onclick: explainPlanned }, words.planned)))),
+    el("tbody", {},
+      ...CATEGORIES.map((category) => el("tr", {}, el("th", { scope: "row" }, words[category]), cell(sales.booked, category), cell(sales.planned, category))),
+      el("tr.all", {}, el("th", { scope: "row" }, words.all), all(sales.booked), all(sales.planned))));
 }
 
 function people(wall) {

@@ -12,13 +12,11 @@ export function say(sentence, places = {}, count = null) {
 
 const whole = new Intl.NumberFormat(language, { maximumFractionDigits: 0 });
 const oneDigit = new Intl.NumberFormat(language, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
-const inPercent = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0 });
 const points = new Intl.NumberFormat(language, { maximumFractionDigits: 1, signDisplay: "exceptZero" });
 const change = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0, signDisplay: "exceptZero" });
 
 export const number = (value) => whole.format(value);
 export const percent = (ratio) => (ratio === null ? "–" : oneDigit.format(ratio));
-export const roundPercent = (ratio) => inPercent.format(ratio);
 export const inPoints = (difference) => `${points.format(difference * 100)} ${words.points}`;
 export const changed = (ratio) => change.format(ratio);
 

@@ -370,7 +370,7 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     try:
         return await handler(request)
     except web.HTTPNotFound:
-        return _error(404, "There is no such page. / lists what there is.")
+        return _error(404, "There is no such page. /about lists what there is.")
     except web.HTTPMethodNotAllowed as error:
         return _error(405, "This server only answers GET and HEAD.", {"Allow": error.headers["Allow"]})
     except web.HTTPException as error:

@@ -119,9 +119,7 @@ class Access(NamedTuple):
             refused = None
             if request.path not in OPEN_TO_ALL:
                 host = request.headers.get("Host", "")
-                refused = self.refusal(
-                    request.headers.get("Authorization", ""), host, request.cookies.get(COOKIE, "")
-                )
+                refused = self.refusal(request.headers.get("Authorization", ""), host, request.cookies.get(COOKIE, ""))
             if refused is None:
                 return await handler(request)
             status, sentence = refused

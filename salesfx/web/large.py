@@ -50,6 +50,8 @@ class LargeFinder:
         self._qualified: Mapping[str, int] | None = None
         self._booked: int | None = None
         self._task: asyncio.Task[None] | None = None
+        self._missed = False
+        """Whether something was to be looked for while it was looking already."""
         self._not_before = {"qualified": 0.0, "won": 0.0}
 
     def latest(self, month: Month) -> Large:
@@ -65,6 +67,7 @@ class LargeFinder:
 
         """
         if self._task is not None and not self._task.done():
+            self._missed = True
             return
         if month != self._month:
             self._month, self._latest, self._qualified, self._booked = month, Large(), None, None
@@ -72,7 +75,10 @@ class LargeFinder:
         seen = _Seen(month, numbers.by_label["qualified_leads_value"], numbers.total("booked_sales_value"))
         now = time.monotonic()
         qualified = seen.qualified != self._qualified and now >= self._not_before["qualified"]
-        won = self._may_have_won(seen.booked) and now >= self._not_before["won"]
+        won = self._may_have_won(seen.booked)
+        if won and now < self._not_before["won"]:
+            asyncio.get_running_loop().call_later(self._not_before["won"] - now, self._changed)
+            won = False
         if qualified or won:
             self._task = asyncio.create_task(self._find(seen, qualified=qualified, won=won))
 
@@ -100,7 +106,8 @@ class LargeFinder:
                 self._latest, self._qualified = Large(leads, self._latest.won_deals), seen.qualified
         except SalesfxError as error:
             _log.warning("the largest leads and deals cannot be looked for: %s", error)
-        if self._latest != before:
+        if self._latest != before or self._missed:
+            self._missed = False
             self._changed()
 
     async def _timed(self, what: str, find: Callable[[], Awaitable[list[LargeDeal]]]) -> list[LargeDeal]:

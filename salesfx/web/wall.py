@@ -35,17 +35,13 @@ FILES = {
     if file.name.endswith(tuple(_TYPES))
 }
 """What the page is made of, by path: type and content."""
-_PAGE, _ASK = (
-    Template(_FOLDER.joinpath(name).read_text(encoding="utf-8")) for name in ("page.html", "ask.html")
-)
+_PAGE, _ASK = (Template(_FOLDER.joinpath(name).read_text(encoding="utf-8")) for name in ("page.html", "ask.html"))
 LANGUAGES = ("en", "bg")
 WORDS: dict[str, dict[str, Any]] = {
     language: msgspec.json.decode(_FOLDER.joinpath(f"{language}.json").read_bytes()) for language in LANGUAGES
 }
 BUILD = hashlib.sha256(
-    b"".join(
-        file.read_bytes() for file in sorted(_FOLDER.iterdir(), key=lambda file: file.name) if file.is_file()
-    )
+    b"".join(file.read_bytes() for file in sorted(_FOLDER.iterdir(), key=lambda file: file.name) if file.is_file())
 ).hexdigest()[:16]
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; "

@@ -134,7 +134,7 @@ class Watch:
             except SalesfxError as error:
                 shown = None
                 await self._tell(_event("trouble", msgspec.json.encode({"trouble": trouble_kind(error)})))
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, the walls must hear of it
                 # Whoever looks must not take numbers for fresh that nobody watches any more.
                 _log.exception("the wall's numbers cannot be made")
                 shown = None

@@ -36,7 +36,7 @@ from tests.worked_example import EVENTS
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NO_KAFKA = "127.0.0.1:1"
 EXPLAIN = "/api/explain?month=2026-11&metric=booked_sales_value"
-PAGES = ("/", "/metrics", "/api/months", "/api/months/2026-11", EXPLAIN, "/nowhere")
+PAGES = ("/", "/about", "/api/wall", "/metrics", "/api/months", "/api/months/2026-11", EXPLAIN, "/nowhere")
 
 
 async def fill(settings: Settings, definitions: Definitions | None = None) -> None:
@@ -95,7 +95,7 @@ async def test_each_page_answers(settings: Settings) -> None:
         assert json.loads(body)["lead_flow"]["by_source"] == {"web": 1}
         status, body, response = await get(url + "/api/months")
         assert [line["month"] for line in json.loads(body)["months"]][:2] == ["2026-06", "2026-10"]
-        status, body, response = await get(url + "/")
+        status, body, response = await get(url + "/about")
         assert (status, response.content_type) == (200, "text/html")
         assert "2026-11 so far" in body
         assert "1\N{NO-BREAK SPACE}150.00" in body
@@ -146,7 +146,7 @@ async def test_openmetrics_and_compression_are_negotiated(settings: Settings) ->
             400,
             "'sources' is none of the parameters month, metric, source, salesperson, category, limit.",
         ),
-        ("/nowhere", 404, "There is no such page. / lists what there is."),
+        ("/nowhere", 404, "There is no such page. /about lists what there is."),
     ],
 )
 async def test_errors_are_sentences(settings: Settings, path: str, status: int, sentence: str) -> None:
@@ -252,7 +252,8 @@ async def test_no_tables_yet(settings: Settings) -> None:
         assert (status, "no tables yet" in body) == (503, True)
         status, body, _ = await get(url + "/metrics")
         assert (status, "salesfx_up 0.0" in body, "salesfx_leads" in body) == (200, True, False)
-        assert "no tables yet" in (await get(url + "/"))[1]
+        assert "no tables yet" in (await get(url + "/about"))[1]
+        assert "There are no numbers yet" in (await get(url + "/"))[1]
 
 
 async def test_other_definitions_are_not_shown(settings: Settings) -> None:
@@ -343,7 +344,7 @@ async def test_a_redis_that_dies_and_comes_back(own_redis: LocalServers, namespa
         assert ("salesfx_up 0.0" in body, "salesfx_leads" in body) == (True, False)
         assert (await get(url + "/readyz"))[:2] == (503, '{"ready":false,"reasons":["Redis cannot be read"]}')
         assert (await get(url + "/livez"))[0] == 200
-        for page in ("/api/months", "/"):
+        for page in ("/api/months", "/about"):
             text = (await get(url + page))[1]
             assert "SALESFX_REDIS" in text
             assert password not in text

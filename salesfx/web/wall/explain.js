@@ -48,6 +48,6 @@ function listed(told, wall) {
     el("p.soft", {}, say(words.shown_of, { shown: number(shown.length), count: number(told.count), sum: write(told.sum) }, told.count)),
     el("div.scroll", { tabindex: "0", role: "region", "aria-label": words.explain },
       el("table", {},
-        el("thead", {}, el("tr", {}, ...Object.keys(columns).map((name) => el(`th.${name}`, { scope: "col" }, words.columns[name])))),
-        el("tbody", {}, ...shown.map((each) => el("tr", {}, ...Object.entries(columns).map(([name, cell]) => el(`td.${name}`, {}, cell(each)))))))));
+        el("thead", {}, el("tr", {}, ...Object.keys(columns).map((name) => el(`th.of-${name}`, { scope: "col" }, words.columns[name])))),
+        el("tbody", {}, ...shown.map((each) => el("tr", {}, ...Object.entries(columns).map(([name, cell]) => el(`td.of-${name}`, {}, cell(each)))))))));
 }

@@ -121,7 +121,9 @@ class Watch:
         """Look, and tell what has changed."""
         shown: object = None
         until = 0.0
-        while True:
+        ours = asyncio.current_task()
+        # A cancellation that comes while a client of Redis gives up a connection may come out of it as another error.
+        while ours is not None and not ours.cancelling():
             renewed = self._stale.is_set()
             self._stale.clear()
             try:

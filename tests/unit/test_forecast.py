@@ -67,6 +67,7 @@ async def forecasts(cells: Cells, days: tuple[int, ...]) -> dict[str, list[tuple
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("a_month", [3, 12, 150])
 async def test_four_of_five_months_end_within_the_forecast(a_month: float) -> None:
     """Of months with a level of their own, seen early, in the middle and late: for few items, and for many."""

@@ -17,9 +17,11 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+from click.testing import CliRunner
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 
+from salesfx.cli.report import report
 from salesfx.definitions import Definitions
 from salesfx.local import LocalServers
 from salesfx.log_ends import LogEnds
@@ -191,6 +193,16 @@ async def test_a_months_progress_is_told_and_scraped(settings: Settings) -> None
         status, body, _ = await get(url + "/api/months/2100-12/progress")
         assert (status, json.loads(body)["kpis"]["booked_sales_value"]["target"]) == (200, "2000.00")
         assert (await get(url + "/api/months/2000-01/progress"))[0] == 200
+
+
+async def test_the_report_of_a_month_is_written_from_the_tables(settings: Settings) -> None:
+    """The command reads what the server reads, and needs no server."""
+    await fill(settings)
+    arguments = ["--month", "2026-10", "--lang", "bg", "--format", "html"]
+    result = await asyncio.to_thread(CliRunner().invoke, report, arguments, obj=settings)
+    assert (result.exit_code, result.exception) == (0, None)
+    assert result.output.startswith('<!DOCTYPE html>\n<html lang="bg">')
+    assert "1\N{NO-BREAK SPACE}200,00\N{NO-BREAK SPACE}€" in result.output
 
 
 async def test_a_number_is_explained(settings: Settings) -> None:

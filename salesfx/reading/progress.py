@@ -178,6 +178,7 @@ class ProgressOf:
             same_days=of_month(tables[f"{MONTH}{month.back(1)}"]) if ended else to_date(last, local.day if here else 0),
             past=[(each, of_month(tables[f"{MONTH}{each}"])) for each in known] if here else [],
             days=[(each, self._by_day(f"{DAYS}{each}", tables)) for each in known[-MONTHS_OF_RHYTHM:]] if here else [],
+            foreseen={},
         )
 
     def _by_day(self, name: str, tables: Mapping[str, Mapping[str, int]]) -> dict[int, Numbers]:
@@ -220,6 +221,11 @@ class ProgressOf:
         return None if sizes is None else value_at_end(whose.total(seen.so_far, kpi), to_come, sizes)
 
     def _coming(self, seen: "_Seen", count: str, whose: "_Whose") -> Coming | None:
+        if (count, whose) not in seen.foreseen:
+            seen.foreseen[count, whose] = self._worked_out(seen, count, whose)
+        return seen.foreseen[count, whose]
+
+    def _worked_out(self, seen: "_Seen", count: str, whose: "_Whose") -> Coming | None:
         works = self._working_time.works
         months = [(days_of(*each), whose.daily(numbers, count, each)) for each, numbers in seen.days]
         rhythm = rhythm_of(months, works)
@@ -264,6 +270,8 @@ class _Seen(NamedTuple):
     """The months before that are known as a whole, the last one at the end."""
     days: Sequence[tuple[Month, Mapping[int, Numbers]]]
     """The latest of them, by day."""
+    foreseen: dict[tuple[str, "_Whose"], Coming | None]
+    """What has been worked out of it already: counts serve their values and the conversion too."""
 
 
 def _number(numbers: Numbers, kpi: str, whose: _Whose) -> Number | None:

@@ -9,6 +9,7 @@ many items of sizes that vary as they did before.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 from salesfx.lead_flow.counts import lower_tail, upper_gamma
@@ -41,9 +42,9 @@ class Coming:
     mean: float
     variance: float
 
-    def tail(self, count: float) -> float:
+    def tail(self, count: int) -> float:
         """Give the probability that no more than so many come."""
-        return lower_tail(math.floor(count), self.mean, self.variance)
+        return lower_tail(count, self.mean, self.variance)
 
     def quantile(self, probability: float) -> int:
         """Give the least count that is not exceeded with this probability."""
@@ -115,8 +116,10 @@ def ratio_at_end(part_so_far: int, whole_so_far: int, part: Coming, whole: Comin
     if wholes[int(LOW * _SLICES)] == 0:
         return None
 
+    come = cache(part.tail)
+
     def tail(ratio: float) -> float:
-        return sum(part.tail(ratio * each - part_so_far) for each in wholes) / _SLICES
+        return sum(come(math.floor(ratio * each) - part_so_far) for each in wholes) / _SLICES
 
     most = (part_so_far + part.quantile(0.999)) / max(1, wholes[0])
     low, middle, high = (_bisected(tail, most, probability) for probability in (LOW, MIDDLE, HIGH))

@@ -34,7 +34,7 @@ _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 _MOST = 2000
 
 
-class TargetLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TargetLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One line of `[[targets]]`: what holds from a month on, until a later line says otherwise; 0 is no target any more."""
 
     since: str

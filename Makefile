@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test soak mutants simulate alerts-trial bench check format schemas dashboards clean
+.PHONY: demo test soak mutants simulate alerts-trial bench check format schemas dashboards pictures clean
 
 BENCHES := throughput disorder latency growth recovery two-workers audit explain lead-flow
 
@@ -50,6 +50,10 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What README and docs show: screenshots of a demo by the test browser.
+pictures: $(VENV)/.dev
+	$(BIN)/python -m tests.pictures
 
 schemas: $(VENV)/.dev
 	$(BIN)/python -m salesfx.schemas

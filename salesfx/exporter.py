@@ -24,11 +24,14 @@ from salesfx.lead_flow.live import LeadFlows
 from salesfx.lead_flow_gauges import lead_flow_families
 from salesfx.reading.lag import LogEndsView
 from salesfx.reading.numbers import Numbers, Person
+from salesfx.reading.progress import MonthProgress
 from salesfx.reading.report import CATEGORIES
 from salesfx.reading.window import Window, shown_tables
 from salesfx.refusal import Reason
 from salesfx.tables.feed_marks import heartbeats_in
 from salesfx.tables.store import Snapshot
+from salesfx.target_gauges import target_families
+from salesfx.targets.lines import Targets
 
 __all__ = ["LogEndsView", "SalesCollector", "registry_of", "shown_tables"]
 
@@ -46,6 +49,7 @@ class SalesCollector(Collector):
         log_ends: LogEndsView | None = None,
         feed_trouble: Sequence[str] = (),
         lead_flows: LeadFlows | None = None,
+        progress: tuple[Targets, MonthProgress] | None = None,
     ) -> None:
         """Make a collector.
 
@@ -56,6 +60,7 @@ class SalesCollector(Collector):
             log_ends: What Kafka said last; None where it was not asked yet.
             feed_trouble: What `salesfx.feed.trouble` says of the snapshot.
             lead_flows: What is said of the lead flow, by the same snapshot.
+            progress: The targets, and how the current month goes by the same snapshot.
 
         """
         self._snapshot = snapshot
@@ -63,6 +68,7 @@ class SalesCollector(Collector):
         self._log_ends = log_ends
         self._feed_trouble = feed_trouble
         self._lead_flows = lead_flows
+        self._progress = progress
 
     def describe(self) -> list[Family]:
         """Name no families beforehand, so that registering reads nothing."""
@@ -89,6 +95,9 @@ class SalesCollector(Collector):
             yield from _metric_families(metric, window)
         if self._lead_flows is not None:
             yield from lead_flow_families(self._lead_flows)
+        if self._progress is not None:
+            targets, progress = self._progress
+            yield from target_families(targets, window.months, progress)
         yield from _counters(snapshot.counters)
         yield _batches(snapshot.counters)
         yield from _marks(snapshot.marks)

@@ -1,4 +1,4 @@
-"""The HTTP server: `/metrics`, `/api`, the index page and the health checks. docs/http.md tells of each.
+"""The HTTP server: the wall, `/metrics`, `/api` and the health checks. docs/http.md tells of each.
 
 Whatever shows sales asks for the token where one is set, and is not served beyond loopback without one unless the
 settings say so: `salesfx.web.access`.
@@ -18,6 +18,7 @@ from aiohttp.typedefs import Handler
 from prometheus_client.exposition import choose_encoder
 
 from salesfx.errors import SalesfxError
+from salesfx.events import FIRST_YEAR, LAST_YEAR
 from salesfx.exporter import SalesCollector, registry_of
 from salesfx.lead_flow.live import LeadFlowJudge
 from salesfx.log_ends import LogEnds
@@ -26,10 +27,12 @@ from salesfx.reading.explanation import Question, QuestionError, explain
 from salesfx.reading.lag import LogEndsView
 from salesfx.reading.lead_flow import FlowQuestionError, judged, lead_flow, lead_flow_needs
 from salesfx.reading.moment import read_moment
+from salesfx.reading.progress import ProgressOf, progress_tables
 from salesfx.settings import Settings
 from salesfx.tables.store import DefinitionsChangedError
-from salesfx.web.access import Access
-from salesfx.web.index import CONTENT_SECURITY_POLICY, State, index_page
+from salesfx.web.about import CONTENT_SECURITY_POLICY, State, about_page
+from salesfx.web.access import ENTRANCE, Access
+from salesfx.web.wall import FILES, WallPages, ask_page
 
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 5.0
@@ -117,15 +120,25 @@ def build_app(
         now: The clock; gives aware datetimes.
 
     """
-    pages = Pages(settings, reader, log_ends, now)
-    app = web.Application(middlewares=[_errors_as_json, access.middleware])
+    judge, progress_of = LeadFlowJudge(settings), ProgressOf(settings)
+    pages = Pages(settings, reader, log_ends, now, judge, progress_of)
+    wall = WallPages(settings, reader, log_ends, now, judge, progress_of)
+
+    async def enter(request: web.Request) -> web.StreamResponse:
+        return await access.enter(request, ask_page)
+
+    app = web.Application(middlewares=[_errors_as_json, access.middleware(frozenset(FILES), ask_page)])
     app.on_response_prepare.append(_add_headers)
+    app.on_shutdown.append(wall.close)
+    app.add_routes(wall.routes())
     app.add_routes(
         [
-            web.get("/", pages.index),
+            web.post(ENTRANCE, enter),
+            web.get("/about", pages.about),
             web.get("/metrics", pages.metrics),
             web.get("/api/months", pages.months),
             web.get("/api/months/{month}", pages.month),
+            web.get("/api/months/{month}/progress", pages.progress),
             web.get("/api/explain", pages.explain),
             web.get("/api/lead-flow", pages.lead_flow),
             web.get("/livez", pages.live),
@@ -144,13 +157,16 @@ class Pages:
         reader: Reader,
         log_ends: Callable[[], LogEndsView | None],
         now: Callable[[], datetime],
+        judge: LeadFlowJudge,
+        progress_of: ProgressOf,
     ) -> None:
         self._settings = settings
         self._timezone = settings.timezone
         self._reader = reader
         self._log_ends = log_ends
         self._now = now
-        self._lead_flow_judge = LeadFlowJudge(settings)
+        self._lead_flow_judge = judge
+        self._progress_of = progress_of
         self._trouble: type[SalesfxError] | None = None
         self._explaining = asyncio.Semaphore(_EXPLAINED_AT_ONCE)
         self._asked = 0
@@ -159,8 +175,9 @@ class Pages:
         """Answer a scrape from one snapshot; where there is none, with `salesfx_up 0`."""
         now = self._now()
         today = local_today(now, self._timezone)
+        month = Month.of(today)
         async with self._noted() as trouble:
-            snapshot = await self._reader.snapshot(lead_flow_needs(today))
+            snapshot = await self._reader.snapshot({*lead_flow_needs(today), *progress_tables(month)})
         log_ends = self._log_ends()
         encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
 
@@ -168,7 +185,8 @@ class Pages:
             if trouble:
                 return encoder(registry_of(SalesCollector(None, today, log_ends)))
             flows = judged(self._lead_flow_judge, snapshot, now, self._timezone)
-            return encoder(registry_of(SalesCollector(snapshot, today, log_ends, flows.trouble, flows)))
+            progress = self._progress_of.targets, self._progress_of.month(snapshot, month, now)
+            return encoder(registry_of(SalesCollector(snapshot, today, log_ends, flows.trouble, flows, progress)))
 
         # In a thread, so that a health check need not wait until some ten thousand samples are written.
         body = await asyncio.to_thread(written)
@@ -187,6 +205,16 @@ class Pages:
         except ValueError as error:
             return _error(400, str(error))
         return _json(await self._reader.month(month))
+
+    async def progress(self, request: web.Request) -> web.StreamResponse:
+        """Tell how one month goes."""
+        try:
+            month = _month_to_look_back_from(request.match_info["month"])
+        except ValueError as error:
+            return _error(400, str(error))
+        snapshot = await self._reader.snapshot(progress_tables(month))
+        # In a thread: it takes some hundredths of a second.
+        return _json(await asyncio.to_thread(self._progress_of.month, snapshot, month, self._now()))
 
     async def explain(self, request: web.Request) -> web.StreamResponse:
         """Tell what makes up a number; it reads every record, so few are answered at once."""
@@ -244,13 +272,13 @@ class Pages:
             )
         return _json({"ready": True})
 
-    async def index(self, _request: web.Request) -> web.StreamResponse:
+    async def about(self, _request: web.Request) -> web.StreamResponse:
         """Show what is up."""
         month, report = current_month(self._now(), self._timezone), None
         async with self._noted() as trouble:
             report = await self._reader.month(month)
         tables = State("Tables", False, str(trouble[0])) if trouble else State("Tables", True, "read from Redis")
-        page = index_page([tables, _kafka_state(self._log_ends())], month, report)
+        page = about_page([tables, _kafka_state(self._log_ends())], month, report)
         return web.Response(text=page, content_type="text/html")
 
     @contextlib.asynccontextmanager
@@ -268,6 +296,19 @@ class Pages:
             else:
                 _log.info("the tables can be read again")
         self._trouble = kind
+
+
+def _month_to_look_back_from(text: str) -> Month:
+    """Read a month that events can have; the calendar ends some years before and after.
+
+    Raises:
+        ValueError: It is none; the message says so.
+
+    """
+    month = Month.parse(text)
+    if not FIRST_YEAR <= month.year <= LAST_YEAR:
+        raise ValueError(f"{month} is out of the years {FIRST_YEAR} to {LAST_YEAR}.")
+    return month
 
 
 def _question(query: Mapping[str, str]) -> Question:
@@ -329,7 +370,7 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     try:
         return await handler(request)
     except web.HTTPNotFound:
-        return _error(404, "There is no such page. / lists what there is.")
+        return _error(404, "There is no such page. /about lists what there is.")
     except web.HTTPMethodNotAllowed as error:
         return _error(405, "This server only answers GET and HEAD.", {"Allow": error.headers["Allow"]})
     except web.HTTPException as error:
@@ -342,7 +383,9 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
 
 
 async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_HEADERS)
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["Server"] = _HEADERS["Server"]
 
 
 def _json(content: Any, status: int = 200) -> web.Response:

@@ -24,10 +24,13 @@ from salesfx.errors import NeedsAttentionError
 from salesfx.lead_flow.closed_days import is_closed
 from salesfx.refusal import Refused
 from salesfx.rules import Rules
+from salesfx.targets.lines import TargetLine, check_targets
+from salesfx.targets.working_time import OfficeHours
 
 DEFAULT_FILE = "salesfx.toml"
 _PREFIX = "SALESFX_"
 _SECRETS = ("kafka_password", "http_token")
+_FILE_ONLY = {"rates", "source_aliases", "targets"}
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.+?)`")
 _SERVICE_LINK = re.compile(r"SALESFX_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)")
 """What Kubernetes sets by itself beside a service that is called salesfx."""
@@ -105,6 +108,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     closed_days: Annotated[tuple[str, ...], Meta(max_length=1000)] = ()
     """Further days on which nobody works: 2026-12-31, or 12-31 for every year."""
 
+    # Targets, and how much of a month's working time is gone.
+    targets: tuple[TargetLine, ...] = ()
+    office_hours: str = "09:00-18:00"
+    """Of a working day, in the business time zone: as these go by, the day does."""
+
     # HTTP.
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Meta(ge=0, le=65535)] = 8000
@@ -112,6 +120,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Bearer token asked for by whatever shows sales; needed beyond loopback."""
     http_public: bool = False
     """Show people's sales beyond loopback without a token."""
+
+    # The wall.
+    wall_salespeople: bool = True
+    """Show salespeople side by side; without, the wall's document names none."""
+    wall_celebrates_from: Annotated[int, Meta(ge=1, le=10**10)] | None = None
+    """Value of a won deal, in units of the reporting currency, from which the wall stops for a moment; none: never."""
 
     @property
     def definitions(self) -> Definitions:
@@ -187,7 +201,7 @@ def _refuse_unknown_variables(environ: Mapping[str, str], names: set[str]) -> No
     for variable in environ:
         if variable.startswith(_PREFIX) and variable not in known and not _SERVICE_LINK.fullmatch(variable):
             raise SettingsError(
-                f"{variable} is no setting; docs/settings.md lists them (rates and source_aliases stand in the file only)"
+                f"{variable} is no setting; docs/settings.md lists them ({', '.join(sorted(_FILE_ONLY))} stand in the file only)"
             )
 
 
@@ -211,7 +225,7 @@ def _from_file(file: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    names = {field.name for field in msgspec.structs.fields(Settings)} - {"rates", "source_aliases"}
+    names = {field.name for field in msgspec.structs.fields(Settings)} - _FILE_ONLY
     _refuse_unknown_variables(environ, names)
     values: dict[str, Any] = {}
     for name in names:
@@ -253,11 +267,13 @@ def _check(settings: Settings) -> None:
     if len({(rate.currency, rate.since) for rate in settings.rates}) < len(settings.rates):
         raise SettingsError("rates: two lines have the same currency and date")
     _check_aliases(settings.source_aliases)
-    if (settings.holidays_country, settings.closed_days) != (_HOLIDAYS_COUNTRY, ()):  # the default takes no look
-        try:
+    try:
+        OfficeHours.parse(settings.office_hours)
+        check_targets(settings.targets)
+        if (settings.holidays_country, settings.closed_days) != (_HOLIDAYS_COUNTRY, ()):  # the default takes no look
             is_closed(settings.holidays_country, settings.closed_days)
-        except ValueError as error:
-            raise SettingsError(str(error)) from None
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
     if not _is_redis_url(settings.redis):
         raise SettingsError(
             "redis: is not the URL of a Redis, like redis://:PASSWORD@127.0.0.1:6379/0, rediss://HOST:PORT/0 or "

@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": "salesfx.cli.demo:demo",
     "up": "salesfx.cli.up:up",
     "kpi": "salesfx.cli.kpi:kpi",
+    "report": "salesfx.cli.report:report",
     "explain": "salesfx.cli.explain:explain_",
     "show": "salesfx.cli.show:show",
     "lead-flow": "salesfx.cli.lead_flow:lead_flow_",

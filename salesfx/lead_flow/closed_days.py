@@ -1,4 +1,4 @@
-"""Days on which nobody works: public holidays, and those of one's own."""
+"""Days on which nobody works: public holidays, those of one's own, and a country's weekends."""
 
 import re
 from collections.abc import Callable, Collection
@@ -9,6 +9,7 @@ from functools import cache
 _CODE = re.compile(r"([A-Z]{2})(?:-([A-Z0-9]{1,3}))?")
 _DAY = re.compile(r"(\d{4}-)?(\d\d-\d\d)", re.ASCII)
 _LEAP_YEAR = 2000
+_SATURDAY = 5
 
 
 def is_closed(country: str, own_days: Collection[str] = ()) -> Callable[[date], bool]:
@@ -38,6 +39,37 @@ def is_closed(country: str, own_days: Collection[str] = ()) -> Callable[[date], 
         return public(year).union(_in_year(day, year) for day in own)
 
     return lambda day: day in closed_in(day.year)
+
+
+def is_working(country: str, own_days: Collection[str] = ()) -> Callable[[date], bool]:
+    """Make the question whether a day is a working day: not closed, and no day of the country's weekend.
+
+    A day of the weekend that the country's law makes a working day is one. Without a country the weekend is Saturday and
+    Sunday.
+
+    Args:
+        country: As for `is_closed`.
+        own_days: As for `is_closed`.
+
+    Raises:
+        ValueError: As for `is_closed`.
+
+    """
+    closed = is_closed(country, own_days)
+    if not country:
+        return lambda day: day.weekday() < _SATURDAY and not closed(day)
+    from holidays import country_holidays  # noqa: PLC0415
+
+    code, _, part = country.partition("-")
+
+    @cache
+    def working_in(year: int) -> frozenset[date]:
+        calendar = country_holidays(code, subdiv=part or None, years=year, expand=False)
+        first = date(year, 1, 1).toordinal()
+        days = (date.fromordinal(first + number) for number in range(366))
+        return frozenset(day for day in days if day.year == year and calendar.is_working_day(day))
+
+    return lambda day: day in working_in(day.year) and not closed(day)
 
 
 def _public_holidays(country: str) -> Callable[[int], frozenset[date | None]]:

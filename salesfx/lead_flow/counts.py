@@ -23,7 +23,7 @@ def lower_tail(count: int, mean: float, variance: float) -> float:
     if mean <= 0:
         return 1.0
     if variance <= mean * (1 + _POISSON):
-        return _upper_gamma(count + 1.0, mean)
+        return upper_gamma(count + 1.0, mean)
     size = mean * mean / (variance - mean)
     return _incomplete_beta(size, count + 1.0, size / (size + mean))
 
@@ -44,7 +44,7 @@ def bound(probability: float, mean: float, variance: float) -> int:
     return low
 
 
-def _upper_gamma(shape: float, at: float) -> float:
+def upper_gamma(shape: float, at: float) -> float:
     """Give the regularised upper incomplete gamma function: by its series below the shape, by its continued fraction above.
 
     DLMF 8.11.4 and 8.9.2.

@@ -3,7 +3,7 @@
 import msgspec
 
 from salesfx.money import decimal_string
-from salesfx.reading.numbers import of_month
+from salesfx.reading.numbers import Numbers, of_month
 from salesfx.tables.layout import MONTH
 from salesfx.tables.store import Snapshot
 
@@ -32,11 +32,11 @@ def month_list(snapshot: Snapshot) -> MonthList:
         snapshot: Must hold the table of each of its months.
 
     """
-    return MonthList([_headline(snapshot, month) for month in sorted(snapshot.months)])
+    return MonthList([headline(of_month(snapshot.tables[MONTH + month]), month) for month in sorted(snapshot.months)])
 
 
-def _headline(snapshot: Snapshot, month: str) -> MonthHeadline:
-    numbers = of_month(snapshot.tables[MONTH + month])
+def headline(numbers: Numbers, month: str) -> MonthHeadline:
+    """Write a month's numbers, or those of some of its days, in a line."""
     return MonthHeadline(
         month=month,
         leads=numbers.total("leads"),

@@ -70,6 +70,17 @@ def to_date(table: Mapping[str, int], last_day: int) -> Numbers:
     return _numbers((field[3:], number) for field, number in table.items() if field[:2] <= last)
 
 
+def by_day(table: Mapping[str, int]) -> dict[int, Numbers]:
+    """Take a month's table of days apart, by the day of the month; days without anything are missing."""
+    days: dict[int, Numbers] = {}
+    for field, number in table.items():
+        day = int(field[:2])
+        if day not in days:
+            days[day] = Numbers()
+        days[day].add(field[3:], number)
+    return days
+
+
 def _numbers(cells: Iterable[tuple[str, int]]) -> Numbers:
     numbers = Numbers()
     for field, number in cells:

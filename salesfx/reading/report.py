@@ -102,10 +102,15 @@ def month_report(snapshot: Snapshot, month: Month) -> MonthReport:
         month: Which.
 
     """
-    numbers = of_month(snapshot.tables[f"{MONTH}{month}"])
+    currency = msgspec.json.decode(snapshot.definitions)["currency"]
+    return report_of(of_month(snapshot.tables[f"{MONTH}{month}"]), month, currency)
+
+
+def report_of(numbers: Numbers, month: Month, currency: str) -> MonthReport:
+    """Report a month by its numbers."""
     return MonthReport(
         month=str(month),
-        currency=msgspec.json.decode(snapshot.definitions)["currency"],
+        currency=currency,
         lead_flow=_lead_flow(numbers),
         qualified_leads=_qualified_leads(numbers),
         conversion=_conversion(numbers),

@@ -6,9 +6,10 @@ otherwise read them through the browser of whoever runs salesfx.
 """
 
 import hmac
+from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from aiohttp import web
@@ -19,6 +20,15 @@ from salesfx.settings import Settings
 
 OPEN_TO_ALL = frozenset({"/livez", "/readyz"})
 """What shows no sales: health checks have no token."""
+ENTRANCE = "/enter"
+"""Where a browser hands in the token, and gets a cookie for it: a token in an address would end in logs."""
+COOKIE = "salesfx_access"
+_COOKIE_SECONDS = 400 * 24 * 3600
+"""As long as browsers keep one at most: a screen on a wall has nobody who types."""
+_MOST_FORM_BYTES = 4096
+
+AskPage = Callable[[web.Request, bool], Awaitable[web.StreamResponse]]
+"""Makes the page that asks for the token; the second argument says whether a wrong one was handed in."""
 
 
 class PublicWithoutTokenError(NeedsAttentionError):
@@ -52,18 +62,19 @@ class Access(NamedTuple):
             "see them, --public or SALESFX_HTTP_PUBLIC=true."
         )
 
-    def refusal(self, authorization: str, host: str) -> tuple[int, str] | None:
+    def refusal(self, authorization: str, host: str, cookie: str = "") -> tuple[int, str] | None:
         """Tell why a request is refused.
 
         Args:
             authorization: Its Authorization header; empty where it has none.
             host: Its Host header.
+            cookie: What a browser got at the entrance; empty where it has none.
 
         Returns:
             The status and a sentence; None where it is let through.
 
         """
-        if self.token is not None and not _has_token(authorization, self.token):
+        if self.token is not None and not (_has_token(authorization, self.token) or self._opens(cookie)):
             return (
                 401,
                 "This shows people's sales: send the server's token, in a header `Authorization: Bearer <token>`.",
@@ -75,18 +86,48 @@ class Access(NamedTuple):
             )
         return None
 
-    @property
-    def middleware(self) -> Middleware:
-        """Check every request but those for health checks, whether the page exists or not."""
+    async def enter(self, request: web.Request, ask: AskPage) -> web.StreamResponse:
+        """Take the token that a browser hands in, and give it a cookie and the way to the wall.
+
+        The cookie is not the token, and no script can read it. It opens until the token is another.
+        """
+        body = await request.content.read(_MOST_FORM_BYTES)
+        sent = parse_qs(body.decode("utf-8", "replace")).get("token", [""])[0].strip()
+        if self.token is not None and not hmac.compare_digest(sent.encode(), self.token):
+            return await ask(request, True)
+        response = web.Response(status=303, headers={"Location": "/"})
+        if self.token is not None:
+            response.set_cookie(
+                COOKIE, _opener(self.token), max_age=_COOKIE_SECONDS, path="/", httponly=True, samesite="Strict"
+            )
+        return response
+
+    def _opens(self, cookie: str) -> bool:
+        return self.token is not None and hmac.compare_digest(cookie.encode(), _opener(self.token).encode())
+
+    def middleware(self, open_paths: frozenset[str], ask: AskPage) -> Middleware:
+        """Check every request but those for what shows no sales, whether the page exists or not.
+
+        Args:
+            open_paths: What else shows none: the files of the pages.
+            ask: What a browser is shown that asks for a page without the token.
+
+        """
 
         @web.middleware
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
             refused = None
             if request.path not in OPEN_TO_ALL:
-                refused = self.refusal(request.headers.get("Authorization", ""), request.headers.get("Host", ""))
+                host = request.headers.get("Host", "")
+                refused = self.refusal(request.headers.get("Authorization", ""), host, request.cookies.get(COOKIE, ""))
             if refused is None:
                 return await handler(request)
             status, sentence = refused
+            if status == 401:  # noqa: PLR2004 - unauthorised
+                if request.path == ENTRANCE or request.path in open_paths:
+                    return await handler(request)
+                if "text/html" in request.headers.get("Accept", ""):
+                    return await ask(request, False)
             headers = {"WWW-Authenticate": 'Bearer realm="salesfx"'} if status == 401 else {}  # noqa: PLR2004 - unauthorised
             return web.Response(
                 body=msgspec.json.encode({"error": sentence}),
@@ -96,6 +137,10 @@ class Access(NamedTuple):
             )
 
         return check
+
+
+def _opener(token: bytes) -> str:
+    return hmac.new(token, b"salesfx: a browser that has handed in the token", "sha256").hexdigest()
 
 
 def is_loopback(host: str) -> bool:

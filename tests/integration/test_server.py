@@ -18,9 +18,11 @@ from zoneinfo import ZoneInfo
 import aiohttp
 import msgspec
 import pytest
+from click.testing import CliRunner
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 
+from salesfx.cli.report import report
 from salesfx.definitions import Definitions
 from salesfx.kpi import Cells
 from salesfx.local import LocalServers
@@ -31,6 +33,7 @@ from salesfx.server import ServerStartError, serve
 from salesfx.settings import Settings, SettingsError
 from salesfx.tables import RedisTables, connect
 from salesfx.tables.store import Commit, Range
+from salesfx.targets.lines import TargetLine
 from salesfx.web.access import PublicWithoutTokenError
 from tests.folding import FoldedTables
 from tests.worked_example import EVENTS
@@ -38,7 +41,19 @@ from tests.worked_example import EVENTS
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NO_KAFKA = "127.0.0.1:1"
 EXPLAIN = "/api/explain?month=2026-11&metric=booked_sales_value"
-PAGES = ("/", "/api/lead-flow", "/metrics", "/api/months", "/api/months/2026-11", EXPLAIN, "/nowhere")
+PROGRESS = "/api/months/2026-11/progress"
+PAGES = (
+    "/",
+    "/about",
+    "/api/wall",
+    "/api/lead-flow",
+    "/metrics",
+    "/api/months",
+    "/api/months/2026-11",
+    PROGRESS,
+    EXPLAIN,
+    "/nowhere",
+)
 
 
 async def fill(settings: Settings, definitions: Definitions | None = None) -> None:
@@ -97,7 +112,7 @@ async def test_each_page_answers(settings: Settings) -> None:
         assert json.loads(body)["lead_flow"]["by_source"] == {"web": 1}
         status, body, response = await get(url + "/api/months")
         assert [line["month"] for line in json.loads(body)["months"]][:2] == ["2026-06", "2026-10"]
-        status, body, response = await get(url + "/")
+        status, body, response = await get(url + "/about")
         assert (status, response.content_type) == (200, "text/html")
         assert "2026-11 so far" in body
         assert "1\N{NO-BREAK SPACE}150.00" in body
@@ -129,6 +144,8 @@ async def test_openmetrics_and_compression_are_negotiated(settings: Settings) ->
     ("path", "status", "sentence"),
     [
         ("/api/months/November", 400, "'November' is not a month: write it YYYY-MM, like 2026-11."),
+        ("/api/months/November/progress", 400, "'November' is not a month: write it YYYY-MM, like 2026-11."),
+        ("/api/months/1999-12/progress", 400, "1999-12 is out of the years 2000 to 2100."),
         ("/api/months/2026-13", 400, "'2026-13' is not a month: write it YYYY-MM, like 2026-11."),
         (
             "/api/explain?metric=leads",
@@ -162,7 +179,7 @@ async def test_openmetrics_and_compression_are_negotiated(settings: Settings) ->
             400,
             "2027-01-01T22:00:00+00:00 has not come yet: nobody knows how many leads there will be.",
         ),
-        ("/nowhere", 404, "There is no such page. / lists what there is."),
+        ("/nowhere", 404, "There is no such page. /about lists what there is."),
     ],
 )
 async def test_errors_are_sentences(settings: Settings, path: str, status: int, sentence: str) -> None:
@@ -180,6 +197,39 @@ async def test_only_reading_is_allowed(settings: Settings) -> None:
     ):
         assert (response.status, response.headers["Allow"]) == (405, "GET,HEAD")
         assert await response.json() == {"error": "This server only answers GET and HEAD."}
+
+
+async def test_a_months_progress_is_told_and_scraped(settings: Settings) -> None:
+    """Against the targets of the settings, by the clock of the server: at 14:00 in Sofia, 14 and 5/9 of 21 working days are gone."""
+    line = TargetLine(since="2026-11", booked_sales_value=2000, conversion=0.25)
+    settings = msgspec.structs.replace(settings, targets=(line,))
+    await fill(settings)
+    async with serving(settings) as url:
+        status, body, response = await get(url + PROGRESS)
+        assert (status, response.content_type) == (200, "application/json")
+        answer = json.loads(body)
+        assert (answer["at"], answer["working_days"]) == ("2026-11-20T14:00:00+02:00", 21)
+        booked = answer["kpis"]["booked_sales_value"]
+        assert (booked["so_far"], booked["same_days_last_month"], booked["target"]) == ("1150.00", "0.00", "2000.00")
+        assert answer["booked_sales_value_by_category"]["expansion"]["so_far"] == "1150.00"
+        assert answer["working_time_gone"] == pytest.approx((14 + 5 / 9) / 21)
+        _, metrics, _ = await get(url + "/metrics")
+        assert 'salesfx_target_booked_sales_value{category="",months_ago="0"} 2000.0' in metrics
+        assert 'salesfx_target_conversion_ratio{months_ago="0"} 0.25' in metrics
+        assert f"salesfx_working_time_ratio {answer['working_time_gone']}" in metrics
+        status, body, _ = await get(url + "/api/months/2100-12/progress")
+        assert (status, json.loads(body)["kpis"]["booked_sales_value"]["target"]) == (200, "2000.00")
+        assert (await get(url + "/api/months/2000-01/progress"))[0] == 200
+
+
+async def test_the_report_of_a_month_is_written_from_the_tables(settings: Settings) -> None:
+    """The command reads what the server reads, and needs no server."""
+    await fill(settings)
+    arguments = ["--month", "2026-10", "--lang", "bg", "--format", "html"]
+    result = await asyncio.to_thread(CliRunner().invoke, report, arguments, obj=settings)
+    assert (result.exit_code, result.exception) == (0, None)
+    assert result.output.startswith('<!DOCTYPE html>\n<html lang="bg">')
+    assert "1\N{NO-BREAK SPACE}200,00\N{NO-BREAK SPACE}€" in result.output
 
 
 async def test_a_number_is_explained(settings: Settings) -> None:
@@ -341,7 +391,8 @@ async def test_no_tables_yet(settings: Settings) -> None:
         assert (status, "no tables yet" in body) == (503, True)
         status, body, _ = await get(url + "/metrics")
         assert (status, "salesfx_up 0.0" in body, "salesfx_leads" in body) == (200, True, False)
-        assert "no tables yet" in (await get(url + "/"))[1]
+        assert "no tables yet" in (await get(url + "/about"))[1]
+        assert "There are no numbers yet" in (await get(url + "/"))[1]
 
 
 async def test_other_definitions_are_not_shown(settings: Settings) -> None:
@@ -432,7 +483,7 @@ async def test_a_redis_that_dies_and_comes_back(own_redis: LocalServers, namespa
         assert ("salesfx_up 0.0" in body, "salesfx_leads" in body) == (True, False)
         assert (await get(url + "/readyz"))[:2] == (503, '{"ready":false,"reasons":["Redis cannot be read"]}')
         assert (await get(url + "/livez"))[0] == 200
-        for page in ("/api/months", "/"):
+        for page in ("/api/months", "/about"):
             text = (await get(url + page))[1]
             assert "SALESFX_REDIS" in text
             assert password not in text

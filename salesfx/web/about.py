@@ -1,4 +1,4 @@
-"""The index page: what is up, this month's four numbers, and where to look. No script, nothing from elsewhere."""
+"""The page `/about`: what is up, this month's four numbers, and where to look. No script, nothing from elsewhere."""
 
 import base64
 import hashlib
@@ -13,8 +13,8 @@ from salesfx.reading.report import MonthReport
 from salesfx.reading.shown import grouped, percent, total
 
 _FILES = resources.files("salesfx.web")
-_PAGE = Template(_FILES.joinpath("index.html").read_text(encoding="utf-8"))
-_STYLE = _FILES.joinpath("style.css").read_text(encoding="utf-8")
+_PAGE = Template(_FILES.joinpath("about.html").read_text(encoding="utf-8"))
+_STYLE = _FILES.joinpath("about.css").read_text(encoding="utf-8")
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
 CONTENT_SECURITY_POLICY = (
@@ -32,7 +32,7 @@ class State(NamedTuple):
     text: str
 
 
-def index_page(states: list[State], month: Month, report: MonthReport | None) -> str:
+def about_page(states: list[State], month: Month, report: MonthReport | None) -> str:
     """Write the page.
 
     Args:

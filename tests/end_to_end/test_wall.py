@@ -1,0 +1,252 @@
+"""The wall in a real browser, from a running stack with published events."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser import chromium
+from tests.stack_process import StackProcess, running, salesfx
+
+SIZES = {"hd": (1920, 1080), "uhd": (3840, 2160), "phone": (390, 844)}
+LARGE = 500
+"""Value from which the wall stops for a won deal."""
+NOT_FITTING = """[...document.querySelectorAll(".card, .people, .detail, .body, .beside, header, footer")].filter(
+    (e) => e.offsetParent && (e.scrollHeight > e.clientHeight + 2 || e.scrollWidth > e.clientWidth + 2)
+).map((e) => `${e.closest("section")?.id} ${e.className} ${e.scrollWidth}>${e.clientWidth} ${e.scrollHeight}>${e.clientHeight}`)"""
+NUMBERS = """() => Object.fromEntries([...document.querySelectorAll(".card")].map(
+    (e) => [e.id.slice(5), e.querySelector(".number").textContent]))"""
+
+
+def event(topic: str, **fields: Any) -> dict[str, Any]:
+    """Make an event of now."""
+    now = datetime.now(UTC).isoformat()
+    return {"topic": topic, "event_id": f"{topic}-{time.monotonic_ns()}", "occurred_at": now, **fields}
+
+
+def lead(name: str, source: str, salesperson: str = "Maria") -> dict[str, Any]:
+    """Make a lead."""
+    return event("lead_created", lead_id=name, source=source, salesperson=salesperson)
+
+
+def deal(name: str, lead_id: str, amount: str) -> dict[str, Any]:
+    """Make a won deal."""
+    return event("deal_closed", deal_id=name, lead_id=lead_id, outcome="won", amount=amount, currency="EUR")
+
+
+EVENTS = [
+    lead("L1", "web"),
+    lead("L2", "web"),
+    lead("L3", "<img src=x onerror=alert(1)>", "Иван"),
+    event("quote_sent", quote_id="Q1", lead_id="L1", amount="300.00", currency="EUR", need="crm"),
+    event("quote_sent", quote_id="Q2", lead_id="L2", amount="410.00", currency="EUR", need="crm"),
+    event("quote_sent", quote_id="Q3", lead_id="L3", amount="95.00", currency="EUR", need="erp"),
+    deal("D1", "L1", "290.00"),
+]
+
+
+def publish(stack: StackProcess, *events: dict[str, Any]) -> float:
+    """Publish events; give when Kafka had them, in Unix time."""
+    lines = "\n".join(json.dumps(each) for each in events)
+    done = salesfx("publish", "-", environ=stack.environ, stdin=lines.encode())
+    assert done.status == 0, done.err
+    return time.time()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for all tests."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def stack(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
+    """A running stack with some events. It is started where there is a browser only."""
+    assert browser.is_connected()
+    data = tmp_path_factory.mktemp("wall") / "data"
+    with running("up", data, environ={"SALESFX_WALL_CELEBRATES_FROM": str(LARGE)}) as started:
+        started.wait_ready()
+        publish(started, *EVENTS)
+        started.wait_taken(len(EVENTS))
+        yield started
+
+
+class Wall:
+    """An open wall, which notes whatever a good page does not do."""
+
+    def __init__(self, browser: Browser, stack: StackProcess, size: str = "hd", query: str = "lang=en") -> None:
+        width, height = SIZES[size]
+        self.context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
+        self.page: Page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.asked(request.url, stack.url))
+        self.page.goto(f"{stack.url}/?{query}")
+        expect(self.page.locator("#connection")).to_have_attribute("data-state", "live", timeout=30_000)
+
+    def asked(self, url: str, ours: str) -> None:
+        """Note a request to somebody else."""
+        if not url.startswith(ours + "/"):
+            self.complaints.append(f"asked {url}")
+
+    @property
+    def numbers(self) -> dict[str, str]:
+        """The four large numbers, as written."""
+        found: dict[str, str] = self.page.evaluate(NUMBERS)
+        return found
+
+    def violations(self) -> list[str]:
+        """Name the rules of accessibility that the page breaks."""
+        answer = Axe().run(self.page).response
+        return [f"{each['id']}: {[node['html'][:100] for node in each['nodes']]}" for each in answer["violations"]]
+
+
+@pytest.fixture
+def wall(browser: Browser, stack: StackProcess) -> Iterator[Wall]:
+    """A wall in English, 1920x1080, without complaints at the end."""
+    opened = Wall(browser, stack)
+    yield opened
+    opened.context.close()
+
+
+def test_the_numbers_are_those_of_the_command(wall: Wall, stack: StackProcess) -> None:
+    """Each of the four, and the parts beside them."""
+    done = salesfx("kpi", "--json", environ=stack.environ)
+    report = json.loads(done.out)
+    booked = sum(float(each["value"]) for each in report["sales"]["booked"].values())
+    assert report["lead_flow"]["total"] >= 3
+    assert wall.numbers == {
+        "leads": f"{report['lead_flow']['total']}",
+        "qualified": f"{report['qualified_leads']['count']}",
+        "conversion": f"{report['conversion']['ratio']:.1%}",
+        "booked": f"€{booked:.0f}",
+    }
+    for source, count in report["lead_flow"]["by_source"].items():
+        row = wall.page.locator("#card-leads li", has=wall.page.get_by_text(source, exact=True))
+        expect(row.locator("b")).to_have_text(str(count))
+    expect(wall.page.locator("#people tbody tr").first).to_contain_text("Maria")
+    expect(wall.page.locator("#card-conversion .second")).to_have_text(f"{report['conversion']['cohort']['ratio']:.1%}")
+    assert not wall.complaints
+
+
+def test_an_event_appears_without_reloading(wall: Wall, stack: StackProcess) -> None:
+    """Within two seconds from Kafka's having it until it is painted."""
+    before = int(wall.numbers["leads"])
+    published = publish(stack, lead("live", "web"))
+    wall.page.wait_for_function(
+        "(n) => document.querySelector('#card-leads .number').textContent === n", arg=str(before + 1), timeout=10_000
+    )
+    wall.page.wait_for_function(
+        "(since) => Number(document.documentElement.dataset.painted) >= since", arg=published * 1000
+    )
+    took = int(wall.page.evaluate("document.documentElement.dataset.painted")) / 1000 - published
+    print(f"published to painted: {took:.2f} s")  # noqa: T201
+    assert took < 2
+    assert not wall.complaints
+
+
+def test_a_large_deal_gets_its_moment(wall: Wall, stack: StackProcess) -> None:
+    """And a small one does not; nor does one that was there when the page was opened."""
+    moment = wall.page.locator("#moment")
+    publish(stack, lead("small", "web"), deal("small", "small", "10.00"))
+    publish(stack, lead("large", "web", "Petya"), deal("large", "large", str(LARGE)))
+    expect(moment).to_contain_text(f"€{LARGE} by Petya", timeout=30_000)
+    assert "€10 " not in moment.inner_text()
+    wall.page.reload()
+    expect(wall.page.locator("#connection")).to_have_attribute("data-state", "live")
+    wall.page.wait_for_timeout(2000)
+    expect(moment).to_have_text("")
+
+
+def test_a_number_is_explained_by_the_keyboard_alone(wall: Wall) -> None:
+    """Its definition and the leads behind it; Escape goes back to where one was."""
+    wall.page.locator("#title-qualified button").focus()
+    wall.page.keyboard.press("Enter")
+    dialog = wall.page.get_by_role("dialog", name="Qualified leads")
+    expect(dialog).to_contain_text("answers a need")
+    expect(dialog.locator("tbody tr")).to_have_count(3)
+    expect(dialog.locator("tbody tr").first).to_contain_text("L2")
+    assert not wall.violations()
+    wall.page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    assert wall.page.evaluate("document.activeElement.parentElement.id") == "title-qualified"
+    assert not wall.complaints
+
+
+def test_salespeople_can_be_switched_off(wall: Wall) -> None:
+    """By a key, for as long as one likes."""
+    people = wall.page.locator("#people")
+    expect(people).to_be_visible()
+    wall.page.keyboard.press("s")
+    expect(people).to_be_hidden()
+    wall.page.reload()
+    expect(wall.page.locator("#card-leads .number")).to_be_visible()
+    expect(people).to_be_hidden()
+
+
+@pytest.mark.parametrize("language", ["en", "bg"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", list(SIZES))
+def test_every_look(browser: Browser, stack: StackProcess, size: str, theme: str, language: str) -> None:
+    """Nothing is cut off, nothing scrolls sideways, no rule of accessibility is broken, nobody else is asked."""
+    wall = Wall(browser, stack, size, f"lang={language}&theme={theme}")
+    page = wall.page
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    if size != "phone":
+        assert page.evaluate("document.documentElement.scrollHeight <= innerHeight")
+        assert page.evaluate(NOT_FITTING) == []
+        heights = page.evaluate(
+            "[...document.querySelectorAll('.number')].map((e) => parseFloat(getComputedStyle(e).fontSize))"
+        )
+        assert min(heights) >= SIZES[size][1] * 0.06, "a number cannot be read across a room"
+    expect(page.locator("h2 button").first).to_have_text({"en": "Lead flow", "bg": "Нови запитвания"}[language])
+    assert wall.violations() == []
+    assert wall.complaints == []
+    wall.context.close()
+
+
+def test_without_script_the_numbers_stand_there(browser: Browser, stack: StackProcess) -> None:
+    """Once."""
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(stack.url + "/?lang=en")
+    leads = stack.month(datetime.now(ZoneInfo("Europe/Sofia")).strftime("%Y-%m"))["lead_flow"]["total"]
+    expect(page.get_by_role("row", name="Lead flow")).to_contain_text(str(leads))
+    context.close()
+
+
+def test_a_server_that_is_killed_comes_back_by_itself(wall: Wall, stack: StackProcess) -> None:
+    """The page says since when it has heard nothing, and goes on where it was, without being loaded anew."""
+    wall.page.evaluate("window.stillTheSame = true")
+    before = int(wall.numbers["leads"])
+    stack.wait_child("salesfx serve").kill()
+    connection = wall.page.locator("#connection")
+    expect(connection).to_contain_text("No connection since", timeout=10_000)
+    expect(connection).to_have_attribute("data-state", "live", timeout=60_000)
+    publish(stack, lead("after", "web"))
+    expect(wall.page.locator("#card-leads .number")).to_have_text(str(before + 1), timeout=10_000)
+    assert wall.page.evaluate("window.stillTheSame")
+
+
+def test_old_numbers_are_grey_and_say_so(wall: Wall, stack: StackProcess) -> None:
+    """While the tables cannot be read; and all is well again afterwards."""
+    redis = stack.wait_child("valkey-server")
+    connection, body = wall.page.locator("#connection"), wall.page.locator("body.stale")
+    redis.send_signal(signal.SIGSTOP)
+    try:
+        expect(connection).to_contain_text("Redis cannot be read · numbers of", timeout=20_000)
+        expect(body).to_have_count(1)
+        assert wall.violations() == []
+    finally:
+        redis.send_signal(signal.SIGCONT)
+    expect(connection).to_have_attribute("data-state", "live", timeout=60_000)
+    expect(body).to_have_count(0)

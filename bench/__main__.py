@@ -13,6 +13,7 @@ _COMMANDS = {
     "two-workers": "two_workers",
     "audit": "audit",
     "explain": "explain",
+    "walls": "walls",
     "lead-flow": "lead_flow",
     "report": "report",
 }

@@ -9,7 +9,7 @@ from tests.browser import chromium
 from tests.stack_process import running
 
 _IMAGES = Path(__file__).parent.parent / "docs" / "images"
-_PAGES = {"wall.png": "/?lang=en&theme=light", "index.png": "/about"}
+_PAGES = {"wall.png": "/?lang=en&theme=light", "wall-bg.png": "/?lang=bg&theme=dark"}
 _TARGETS = """[[targets]]
 since = "2020-01"
 leads = 1200

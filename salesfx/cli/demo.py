@@ -1,10 +1,13 @@
 """`salesfx demo`."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import msgspec
@@ -21,8 +24,9 @@ from salesfx.simulator import SimulatedEvent, simulate
 
 HISTORY = timedelta(days=730)
 LEADS_PER_MONTH = 1000
-_REPLAYED, _REPLAYED_IN = timedelta(days=1), timedelta(minutes=5)
-"""The last day of the history is played in five minutes, so that there is something to see at once."""
+_HELD_BACK, _PLAYED_IN = 8, timedelta(minutes=2)
+"""The last events of the history are played in two minutes, so that there is something to see at once. More of them would be
+missed by the alarm of the lead flow."""
 _SAVED_EVERY = 50
 _PAUSE_SECONDS = 1.0
 
@@ -65,10 +69,9 @@ def _publish(stack: LocalStack, stopping: threading.Event, file: Path, story: _S
     """Publish the history, and give the thread that goes on with the live events."""
     start = datetime.now(UTC)
     events = story.events()
-    replayed_from = max(story.published_until, start - _REPLAYED)
     with ExitStack() as closing:
         publisher = closing.enter_context(Publisher(stack.settings))
-        count = _publish_history(publisher, events, story, replayed_from)
+        count, held = _publish_history(publisher, events, story, start)
         publisher.flush()
         _save(file, story)
         closing_later = closing.pop_all()
@@ -77,15 +80,19 @@ def _publish(stack: LocalStack, stopping: threading.Event, file: Path, story: _S
 
     def live() -> None:
         with closing_later:
-            _publish_live(publisher, events, story, stopping, start, file)
+            _publish_live(publisher, chain(held, events), story, stopping, _Pace(start, held[0].published_at), file)
 
     thread = threading.Thread(target=_reporting(live), name="salesfx-demo", daemon=True)
     thread.start()
     return thread
 
 
-def _publish_history(publisher: Publisher, events: Iterator[SimulatedEvent], story: _Story, until: datetime) -> int:
+def _publish_history(
+    publisher: Publisher, events: Iterator[SimulatedEvent], story: _Story, until: datetime
+) -> tuple[int, Sequence[SimulatedEvent]]:
+    """Publish what lies before a moment, but for the last events; give how many, and those that were taken and not published."""
     count = 0
+    held: deque[SimulatedEvent] = deque()
     columns = (
         TextColumn("publishing two years"),
         BarColumn(),
@@ -93,19 +100,22 @@ def _publish_history(publisher: Publisher, events: Iterator[SimulatedEvent], sto
         TextColumn("days"),
         TimeElapsedColumn(),
     )
-    days = max((until - story.published_until).days, 0)
+    begin = story.published_until
+    days = max((until - begin).days, 0)
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("days", total=days)
-        begin = story.published_until
         for event in events:
-            publisher.send_dict(event.topic, event.event)
-            count += 1
-            story.published_until = event.published_at
-            progress.update(bar, completed=min((event.published_at - begin).days, days))
+            held.append(event)
             if event.published_at >= until:
                 break
+            if len(held) > _HELD_BACK:
+                oldest = held.popleft()
+                publisher.send_dict(oldest.topic, oldest.event)
+                count += 1
+                story.published_until = oldest.published_at
+                progress.update(bar, completed=min((oldest.published_at - begin).days, days))
         progress.update(bar, completed=days)
-    return count
+    return count, held
 
 
 def _publish_live(
@@ -113,11 +123,11 @@ def _publish_live(
     events: Iterator[SimulatedEvent],
     story: _Story,
     stopping: threading.Event,
-    start: datetime,
+    pace: "_Pace",
     file: Path,
 ) -> None:
     for number, event in enumerate(events, 1):
-        due = _due(event.published_at, start)
+        due = pace.due(event.published_at)
         while not stopping.is_set() and datetime.now(UTC) < due:
             stopping.wait(min(_PAUSE_SECONDS, max((due - datetime.now(UTC)).total_seconds(), 0)))
         if stopping.is_set():
@@ -130,11 +140,19 @@ def _publish_live(
     _save(file, story)
 
 
-def _due(published_at: datetime, start: datetime) -> datetime:
-    """Tell when an event is published: the last day before the start is squeezed into a few minutes after it."""
-    if published_at >= start + _REPLAYED_IN:
-        return published_at
-    return start + max((published_at - (start - _REPLAYED)) * (_REPLAYED_IN / (_REPLAYED + _REPLAYED_IN)), timedelta())
+class _Pace(NamedTuple):
+    """When live events are published."""
+
+    start: datetime
+    held_since: datetime
+    """Moment of the first event that was held back."""
+
+    def due(self, published_at: datetime) -> datetime:
+        """Tell when: what was held back is played in the first minutes, all else at its own moment."""
+        if published_at >= self.start + _PLAYED_IN:
+            return published_at
+        share = _PLAYED_IN / max(self.start + _PLAYED_IN - self.held_since, _PLAYED_IN)
+        return self.start + max((published_at - self.held_since) * share, timedelta())
 
 
 def _load(file: Path, seed: int, leads_per_month: int) -> _Story:

@@ -41,6 +41,9 @@ def test_a_demo_shows_every_kpi_and_goes_on_after_a_stop(tmp_path: Path) -> None
         count = published(stack)
         assert count > 2000
         eventually("the history is taken", lambda: stack.taken() >= count)
+        assert json.loads(stack.get("/api/lead-flow"))["state"] in {"ok", "too_little_evidence"}, (
+            "it opens with no alarm"
+        )
         check_families(stack.metrics())
         before, taken = headlines(stack), stack.taken()
         assert len(before) >= 24

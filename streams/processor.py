@@ -110,7 +110,7 @@ class Processor:
         self._on_its_way: Commit | None = None
         """The commit that waits for its answer."""
         self._last: Commit | None = None
-        """The last one that is in."""
+        """The last one that is in, until the next batch is begun."""
         self._told_without_room: set[str] = set()
         """Topics of which it was told that they have too many feeds."""
 
@@ -127,7 +127,9 @@ class Processor:
         """
         started = time.perf_counter()
         self._gap.clear()
-        ahead = work.ahead if work.ahead is not None and work.ahead.after is self._last else None
+        # Once: a try that fails may have read some of its records again, so that it no longer fits them.
+        last, self._last = self._last, None
+        ahead = work.ahead if work.ahead is not None and work.ahead.after is last else None
         try:
             return await self._settle(work, ahead)
         finally:

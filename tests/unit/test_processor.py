@@ -623,3 +623,13 @@ async def test_what_was_merged_onto_a_batch_that_is_read_again_is_dropped_where_
     await handle(bench.handler, batch(LEADS, 5, [lead(0)]), batch(QUOTES, 0, [quote(1)]))
     assert [partition for partition, _ in bench.steering.again] == [LEADS]
     assert bench.tables.cells() == reference(quote_sent=[quote(1)])
+
+
+@pytest.mark.usefixtures("all_are_large")
+async def test_what_was_merged_ahead_is_used_for_one_try(bench: Bench) -> None:
+    """A try that fails may have read records again; the next one reads and merges all anew."""
+    bench.letters.shut = 1
+    await handle(bench.handler, batch(LEADS, 0, [lead(0)]), batch(QUOTES, 0, [quote(1), b"nonsense"]))
+    assert bench.tables.reads == [{"lead:L0"}, {"quote:Q1"}, {"lead:L0", "quote:Q1"}]
+    assert len(bench.letters.sent) == 1
+    assert bench.tables.cells() == reference(lead_created=[lead(0)], quote_sent=[quote(1)])

@@ -14,6 +14,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from salesfx.cli.naming import naming
 from salesfx.cli.publish import progress_of
 from salesfx.errors import NeedsAttentionError
 from salesfx.events import FIRST_YEAR
@@ -23,7 +24,6 @@ from salesfx.importer import (
     Importer,
     Made,
     Map,
-    MapError,
     RowRefused,
     load_map,
     parse_moment,
@@ -106,7 +106,7 @@ def import_(
     moment = _exported_at(file, exported_at, mapping, settings)
     outcome = _Outcome(file=str(file), exported_at=moment.isoformat(), dry_run=dry_run)
     with ExitStack() as stack:
-        stack.enter_context(_naming(file))
+        stack.enter_context(naming(file))
         binary = stack.enter_context(file.open("rb"))
         rows = read_rows(binary, mapping.file)
         header = next((cells for _, cells in rows), None)
@@ -133,15 +133,6 @@ def import_(
     _report(outcome, as_json=as_json, stated=exported_at is not None)
     if outcome.refused:
         click.get_current_context().exit(1)
-
-
-@contextmanager
-def _naming(file: Path) -> Iterator[None]:
-    """Put the file's name before what is wrong with it."""
-    try:
-        yield
-    except (FileError, MapError) as error:
-        raise type(error)(f"{file}: {error}") from error
 
 
 def _refuse(outcome: _Outcome, console: Console, number: int, reason: str, *, keep: bool) -> None:

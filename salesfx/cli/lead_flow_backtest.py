@@ -1,7 +1,6 @@
 """`salesfx lead-flow backtest`: the alarm over a history, as it would have rung then."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
+from salesfx.cli.naming import naming
 from salesfx.cli.publish import progress_of
-from salesfx.importer import FileError, FileFormat, MapError, RowRefused, read_rows
+from salesfx.importer import FileError, FileFormat, RowRefused, read_rows
 from salesfx.importer.rows import find_columns
 from salesfx.lead_flow.backtest import Backtest, Found, Naive, naive
 from salesfx.lead_flow.closed_days import is_closed
@@ -193,20 +193,12 @@ def _closed(settings: Settings, country: str | None) -> Callable[[date], bool]:
         raise click.BadParameter(str(error), param_hint="--country") from None
 
 
-@contextmanager
-def _naming(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except (FileError, MapError) as error:
-        raise type(error)(f"{file}: {error}") from error
-
-
 def _read(
     file: Path, form: FileFormat, names: dict[str, str | None], date_format: str, settings: Settings
 ) -> tuple[History, int, list[dict[str, Any]], int]:
     refusals: list[dict[str, Any]] = []
     number = refused = 0
-    with _naming(file), file.open("rb") as binary, progress_of(binary, "rows") as (console, advance):
+    with naming(file), file.open("rb") as binary, progress_of(binary, "rows") as (console, advance):
         rows = read_rows(binary, form)
         header = next((cells for _, cells in rows), None)
         if header is None:

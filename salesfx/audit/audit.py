@@ -12,13 +12,13 @@ from salesfx.audit.behind import name_entities
 from salesfx.audit.comparison import Comparison, table_names
 from salesfx.audit.findings import Report, note
 from salesfx.audit.from_log import LogAudit
-from salesfx.audit.kafka import LogSource
 from salesfx.audit.oddities import Oddities
 from salesfx.audit.records import Progress, RecordsAudit
 from salesfx.audit.versions import Version
 from salesfx.audit.winners import Winners, temporary_folder
 from salesfx.definitions import Definitions
 from salesfx.errors import SalesfxError
+from salesfx.event_log import LogSource
 from salesfx.reading.reader import Reader, with_views
 from salesfx.rules import Rules
 from salesfx.settings import Settings

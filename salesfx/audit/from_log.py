@@ -5,7 +5,6 @@ from typing import Any
 
 from salesfx.audit.comparison import Comparison
 from salesfx.audit.findings import Findings, LogChecked, note
-from salesfx.audit.kafka import Range
 from salesfx.audit.recomputation import (
     Event,
     HeartbeatError,
@@ -19,14 +18,12 @@ from salesfx.audit.recomputation import (
 from salesfx.audit.records import Progress
 from salesfx.audit.winners import Mismatch, Winners
 from salesfx.definitions import Definitions
+from salesfx.event_log import Piece
 from salesfx.events import EVENT_TYPES, TOPICS
 from salesfx.kpi import Cells
 from salesfx.refusal import Reason
 from salesfx.settings import Settings
 from salesfx.tables.store import Snapshot
-
-Read = AsyncIterator[tuple[Range, list[Any]]]
-"""Records of Kafka, with the range that they are of."""
 
 
 class LogAudit:
@@ -55,12 +52,13 @@ class LogAudit:
         self.findings: Findings = {}
         self.warnings: Findings = {}
 
-    async def read(self, log: Read) -> None:
+    async def read(self, log: AsyncIterator[Piece]) -> None:
         """Keep the winning version of every entity."""
-        async for source, records in log:
+        async for piece in log:
+            source = piece.of
             checked = self.checked[source.topic]
             events = []
-            for record in records:
+            for record in piece.records:
                 try:
                     event = self._event(source.topic, record)
                 except HeartbeatError:
@@ -72,7 +70,7 @@ class LogAudit:
                     checked.by_rate += event.by_rate
                     events.append((event, source.partition, record.offset))
             self._winners.merge(events)
-            self._progress("log", len(records))
+            self._progress("log", len(piece.records))
 
     def _event(self, topic: str, record: Any) -> Event | None:
         try:

@@ -14,9 +14,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from salesfx.audit.audit import EventsTotal, Options
 from salesfx.audit.audit import audit as run_audit
 from salesfx.audit.findings import MAX_LISTED, CellDifference, Findings, Listed, Report
-from salesfx.audit.kafka import KafkaSource
 from salesfx.audit.records import Progress as Advance
 from salesfx.cli.kpi import MonthType
+from salesfx.event_log import KafkaSource
 from salesfx.kafka_security import quiet_kafka_python
 from salesfx.reading import Month
 from salesfx.reading.month import local_today

@@ -17,7 +17,7 @@ from kafka import KafkaProducer
 
 from salesfx.audit.audit import Options, audit
 from salesfx.audit.findings import Report
-from salesfx.audit.kafka import KafkaSource, LogIncompleteError
+from salesfx.event_log import KafkaSource, LogIncompleteError
 from salesfx.fold import decode_lead
 from salesfx.kafka_log import OtherLogError
 from salesfx.tables import RedisTables, connect

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from salesfx.account import Account, Statement
 from salesfx.audit.audit import Options, audit
 from salesfx.audit.findings import MAX_BEHIND, MAX_LISTED, Report
-from salesfx.audit.kafka import Range
 from salesfx.audit.recomputation import read_event
 from salesfx.audit.versions import version_of
 from salesfx.audit.winners import Winners
 from salesfx.decoder import decode
 from salesfx.definitions import Definitions
 from salesfx.errors import SalesfxError
+from salesfx.event_log import Piece, Range
 from salesfx.fold import decode_account, decode_lead, decode_standing
 from salesfx.lead import ACCOUNT, Standing
 from salesfx.rules import Rules
@@ -83,10 +83,10 @@ class Log:
         """Be the source of an audit."""
         return [Range(field.rpartition(":")[0], 0, 0, end) for field, end in offsets.items()]
 
-    async def read(self, ranges: list[Range]) -> AsyncIterator[tuple[Range, list[Any]]]:
+    async def read(self, ranges: list[Range]) -> AsyncIterator[Piece]:
         """Be the source of an audit."""
         for each in ranges:
-            yield each, self.records[each.topic][each.begin : each.end]
+            yield Piece(each, each.begin, each.end, list(self.records[each.topic][each.begin : each.end]))
 
     async def audit(self, *, from_log: bool = False, month: str | None = None, today: date = TODAY) -> Report:
         """Audit the tables."""

@@ -1,4 +1,4 @@
-"""Kafka's log, read from the beginning up to exactly the offsets that the tables stand on."""
+"""The log in Kafka, read from where tables were made from up to exactly the offsets that they stand on."""
 
 import asyncio
 import time
@@ -37,14 +37,26 @@ class Range(NamedTuple):
     """The first offset that is not read any more."""
 
 
+class Piece(NamedTuple):
+    """What was read of a range in one go: what lies between two of the consumer's positions."""
+
+    of: Range
+    before: int
+    """The position before it: the end of the range's last piece, or the range's beginning."""
+    after: int
+    """The position after it. Markers of transactions and aborted events leave holes, so there may be no records."""
+    records: list[Any]
+    """aiokafka's, with offset, timestamp, key, value and headers."""
+
+
 class LogSource(Protocol):
     """Where the log is read from."""
 
     async def ranges(self, offsets: Mapping[str, int]) -> list[Range]:
         """Tell what tables that stand on these offsets were made from."""
 
-    def read(self, ranges: list[Range]) -> AsyncIterator[tuple[Range, list[Any]]]:
-        """Give some of aiokafka's records at a time, with the range that they are of."""
+    def read(self, ranges: list[Range]) -> AsyncIterator[Piece]:
+        """Give piece after piece, those of one range in the order of their offsets."""
 
 
 class KafkaSource:
@@ -83,7 +95,7 @@ class KafkaSource:
             for field, end in sorted(offsets.items())
         ]
 
-    def read(self, ranges: list[Range]) -> AsyncIterator[tuple[Range, list[Any]]]:
+    def read(self, ranges: list[Range]) -> AsyncIterator[Piece]:
         """Read committed events; see `read_log`."""
         return read_log(self._settings, ranges)
 
@@ -106,14 +118,14 @@ def _range(field: str, begin: int, end: int, held: tuple[int, int], settings: Se
     return Range(topic, int(partition), begin, end)
 
 
-async def read_log(settings: Settings, ranges: list[Range]) -> AsyncIterator[tuple[Range, list[Any]]]:
+async def read_log(settings: Settings, ranges: list[Range]) -> AsyncIterator[Piece]:
     """Read committed events.
 
     How far a partition is read is the consumer's position, not the last record's offset: the markers of transactions and
     aborted events leave holes, and may be all that there is before the end.
 
     Yields:
-        Some of aiokafka's records, with the range that they are of.
+        Piece after piece; together those of a range cover all of it.
 
     Raises:
         KafkaAwayError: Kafka does not answer, or refuses us.
@@ -137,13 +149,16 @@ async def read_log(settings: Settings, ranges: list[Range]) -> AsyncIterator[tup
         quiet_since = time.monotonic()
         while unread:
             fetched = await _fetched(consumer, positions)
-            for at, records in fetched.items():
-                yield unread[at], [record for record in records if record.offset < unread[at].end]
-            positions = {at: await consumer.position(at) for at in unread}
-            read = [at for at, each in unread.items() if positions[at] >= each.end]
-            for at in read:
-                del unread[at], positions[at]
-            if fetched or read:
+            reached = {at: min(await consumer.position(at), each.end) for at, each in unread.items()}
+            moved = [at for at, after in reached.items() if after != positions[at]]
+            for at in moved:
+                source = unread[at]
+                records = [record for record in fetched.get(at, ()) if record.offset < source.end]
+                yield Piece(source, positions[at], reached[at], records)
+                if reached[at] == source.end:
+                    del unread[at], reached[at]
+            positions = reached
+            if moved:
                 quiet_since = time.monotonic()
             elif time.monotonic() - quiet_since > _PATIENCE_SECONDS:
                 raise KafkaAwayError(

@@ -1,0 +1,5 @@
+"""The log that the tables are made from, read again: up to exactly the offsets that some tables stand on."""
+
+from salesfx.event_log.kafka import KafkaSource, LogIncompleteError, LogSource, Piece, Range
+
+__all__ = ["KafkaSource", "LogIncompleteError", "LogSource", "Piece", "Range"]

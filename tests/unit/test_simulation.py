@@ -17,7 +17,7 @@ from salesfx import fold
 from salesfx.tables import MemoryTables
 from salesfx.tables.layout import VERSION_BYTES, partition_field
 from salesfx.tables.store import Answer, Commit, Committed, Range
-from streams import processor, steering, transport, watch
+from streams import merge, steering, transport, watch
 from streams.batch import Batch, Partition
 from tests.simulation import redis, worker
 from tests.simulation.world import run_seed, simulating
@@ -155,10 +155,10 @@ BUGS: dict[str, tuple[Any, str, Any]] = {
     "the versions of records are not compared": (MemoryTables, "commit", _commit_whatever_was_read),
     "offsets are stored before the data": (redis.SimulatedTables, "commit", _commit_offset_first),
     "events are counted outside of the commit": (redis.SimulatedTables, "commit", _count_afterwards),
-    "what changed meanwhile is not read again": (processor._ReadRecords, "forget", lambda *_: None),
+    "what changed meanwhile is not read again": (merge._Records, "forget", lambda *_: None),
     "records of two instants are taken for a defect": (
-        processor._ReadRecords,
-        "forget_changed",
+        merge.Merge,
+        "look_for_changes",
         _nothing_has_changed,
     ),
     "batches are ranges of records": (transport.BatchConsumer, "_getmany", _ranges_of_records),

@@ -18,6 +18,7 @@ import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED, OffsetResetStrategy
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import OffsetOutOfRangeError
 from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
@@ -87,6 +88,7 @@ async def test_the_thread_makes_the_consumer_in_the_method_that_we_override(cons
     made = consumer._thread._create_worker_consumer(consumer.transport)
     assert made._isolation_level == "read_committed"
     assert (made._fetch_min_bytes, made._fetch_max_wait_ms) == (transport.FETCH_MIN_BYTES, transport.FETCH_MAX_WAIT_MS)
+    assert made._partition_assignment_strategy == (RangePartitionAssignor,)
     theirs = driver.AIOKafkaConsumerThread._create_worker_consumer(consumer._thread, consumer.transport)
     assert theirs._isolation_level == "read_uncommitted", "else ours would not be needed"
     assert made._max_poll_records == consumer.app.conf.broker_max_poll_records

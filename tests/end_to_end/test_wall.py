@@ -1,19 +1,24 @@
 """The wall in a real browser, from a running stack with published events."""
 
 import json
+import re
 import signal
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from kafka import KafkaProducer
 from playwright.sync_api import Browser, Page, expect
 
+from salesfx.events import TOPICS
+from salesfx.feed import SILENT_AFTER
+from salesfx.heartbeat import message
 from tests.browser import chromium
-from tests.stack_process import StackProcess, running, salesfx
+from tests.stack_process import PATIENCE, StackProcess, eventually, running, salesfx
 
 SIZES = {"hd": (1920, 1080), "uhd": (3840, 2160), "phone": (390, 844)}
 LARGE = 500
@@ -72,7 +77,9 @@ def stack(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """A running stack with some events. It is started where there is a browser only."""
     assert browser.is_connected()
     data = tmp_path_factory.mktemp("wall") / "data"
-    with running("up", data, environ={"SALESFX_WALL_CELEBRATES_FROM": str(LARGE)}) as started:
+    with running(
+        "up", data, environ={"SALESFX_WALL_CELEBRATES_FROM": str(LARGE), "SALESFX_HEARTBEAT_SECONDS": "1"}
+    ) as started:
         started.wait_ready()
         publish(started, *EVENTS)
         started.wait_taken(len(EVENTS))
@@ -235,6 +242,67 @@ def test_a_server_that_is_killed_comes_back_by_itself(wall: Wall, stack: StackPr
     publish(stack, lead("after", "web"))
     expect(wall.page.locator("#card-leads .number")).to_have_text(str(before + 1), timeout=10_000)
     assert wall.page.evaluate("window.stillTheSame")
+
+
+def heartbeat(stack: StackProcess, feed: str, sent: datetime) -> None:
+    """Let a feed be heard as of a moment that has passed."""
+    key, value, headers = message(feed, sent)
+    producer = KafkaProducer(bootstrap_servers=stack.kafka)
+    for topic in TOPICS:
+        producer.send(topic, key=key, value=value, headers=headers).get(PATIENCE)
+    producer.close()
+
+
+@pytest.mark.parametrize(
+    ("language", "silent", "incomplete"),
+    [
+        ("en", "The feed {feed} has been silent since {since}", "Incomplete · numbers of"),
+        ("bg", "Потокът {feed} мълчи от {since}", "Непълни · данни от"),
+    ],
+)
+def test_a_feed_that_falls_silent_is_named(
+    browser: Browser, stack: StackProcess, language: str, silent: str, incomplete: str
+) -> None:
+    """The wall greys out while nobody does anything, says which feed and since when, and recovers with the next heartbeat."""
+    wall = Wall(browser, stack, query=f"lang={language}")
+    feed, sent = f"crm-{language}", datetime.now(UTC) - SILENT_AFTER + timedelta(seconds=4)
+    flow, connection, body = (wall.page.locator(found) for found in ("#flow", "#connection", "body.stale"))
+    heartbeat(stack, feed, sent)
+    eventually("the feed is heard", lambda: f'feed="{feed}"' in stack.get("/metrics"))
+    expect(connection).to_have_attribute("data-state", "live")
+    expect(body).to_have_count(0)
+    expect(body).to_have_count(1, timeout=20_000)
+    since = wall.page.evaluate(
+        "([l, t]) => new Intl.DateTimeFormat(l, {timeZone: 'Europe/Sofia', hour: '2-digit', minute: '2-digit'}).format(t)",
+        [language, sent.timestamp() * 1000],
+    )
+    expect(flow).to_have_text(silent.format(feed=feed, since=since))
+    expect(connection).to_contain_text(incomplete)
+    assert wall.page.evaluate("getComputedStyle(document.querySelector('main')).filter") == "grayscale(1)"
+    assert wall.page.evaluate(NOT_FITTING) == []
+    assert wall.violations() == []
+    heartbeat(stack, feed, datetime.now(UTC))
+    expect(connection).to_have_attribute("data-state", "live", timeout=10_000)
+    expect(body).to_have_count(0)
+    assert wall.complaints == []
+    wall.context.close()
+
+
+@pytest.mark.slow
+def test_events_that_do_not_get_through_are_counted(wall: Wall, stack: StackProcess) -> None:
+    """A worker that hangs: after a minute the wall is grey and says how many wait; and goes on with the worker."""
+    worker = stack.wait_child("salesfx worker")
+    connection, before = wall.page.locator("#connection"), int(wall.numbers["leads"])
+    worker.send_signal(signal.SIGSTOP)
+    try:
+        publish(stack, lead("waits", "web"))
+        expect(connection).to_contain_text(re.compile(r"\d events? waits? in Kafka"), timeout=90_000)
+        expect(wall.page.locator("body.stale")).to_have_count(1)
+        assert int(wall.numbers["leads"]) == before
+    finally:
+        worker.send_signal(signal.SIGCONT)
+    expect(wall.page.locator("#card-leads .number")).to_have_text(str(before + 1), timeout=30_000)
+    expect(connection).to_have_attribute("data-state", "live", timeout=30_000)
 
 
 def test_old_numbers_are_grey_and_say_so(wall: Wall, stack: StackProcess) -> None:

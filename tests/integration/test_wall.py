@@ -10,6 +10,7 @@ import pytest
 
 from salesfx.reading.wall import Wall
 from salesfx.settings import Settings
+from salesfx.web.watch import ANEW_SECONDS
 from tests.integration.test_server import NO_KAFKA, fill, get, serving
 
 HTML = {"Accept": "text/html"}
@@ -69,6 +70,22 @@ async def test_listeners_are_told_of_trouble_and_of_its_end(settings: Settings) 
     assert (name, document["month"]["sales"]["booked"]["expansion"]["count"]) == ("wall", 1)
 
 
+async def test_listeners_are_told_that_kafka_does_not_answer(settings: Settings) -> None:
+    """As soon as the server knows, though nothing changes in the tables."""
+    await fill(settings)
+    async with (
+        serving(settings) as url,
+        aiohttp.ClientSession() as session,
+        session.get(url + "/api/wall/events") as response,
+        asyncio.timeout(ANEW_SECONDS / 2),
+    ):
+        answers = None
+        while answers is None:
+            _, document = await next_event(response)
+            answers = document["feed"]["kafka_answers"]
+    assert answers is False
+
+
 async def test_listeners_are_bounded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """One more than there may be gets a sentence; when one has gone, there is room again."""
     await fill(settings)
@@ -121,6 +138,12 @@ async def test_a_browser_hands_the_token_in_once(settings: Settings) -> None:
             assert all(word in cookie for word in ("HttpOnly", "SameSite=Strict", "Path=/"))
             async with session.get(url + "/api/wall") as answer:
                 assert answer.status == 200
+            asked = "lang=bg&theme=dark"
+            async with session.post(f"{url}/enter?{asked}", data={"token": "wrong"}) as refused:
+                body = await refused.text()
+                assert ('lang="bg"' in body, f'action="/enter?{asked.replace("&", "&amp;")}"' in body) == (True, True)
+            async with session.post(f"{url}/enter?{asked}", data={"token": "s3cret"}, allow_redirects=False) as entered:
+                assert entered.headers["Location"] == f"/?{asked}"
         value = cookie.partition("=")[2].partition(";")[0]
     async with serving(msgspec.structs.replace(settings, http_token="another")) as url:
         assert (await get(url + "/api/wall", Cookie=f"salesfx_access={value}"))[0] == 401

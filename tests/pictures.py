@@ -10,7 +10,7 @@ from tests.stack_process import running
 
 _IMAGES = Path(__file__).parent.parent / "docs" / "images"
 _PAGES = {"wall.png": "/?lang=en&theme=light", "wall-bg.png": "/?lang=bg&theme=dark"}
-_TARGETS = """[[targets]]
+TARGETS = """[[targets]]
 since = "2020-01"
 leads = 1200
 qualified_leads = 160
@@ -25,7 +25,7 @@ def main() -> None:
     """Make them."""
     with tempfile.TemporaryDirectory(prefix="salesfx-pictures-") as folder, chromium() as browser:
         config = Path(folder) / "salesfx.toml"
-        config.write_text(_TARGETS, encoding="utf-8")
+        config.write_text(TARGETS, encoding="utf-8")
         _look(Path(folder) / "data", config, browser)
 
 

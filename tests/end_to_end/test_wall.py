@@ -18,12 +18,13 @@ from salesfx.events import TOPICS
 from salesfx.feed import SILENT_AFTER
 from salesfx.heartbeat import message
 from tests.browser import chromium
+from tests.pictures import TARGETS
 from tests.stack_process import PATIENCE, StackProcess, eventually, running, salesfx
 
 SIZES = {"hd": (1920, 1080), "uhd": (3840, 2160), "phone": (390, 844)}
 LARGE = 500
 """Value from which the wall stops for a won deal."""
-NOT_FITTING = """[...document.querySelectorAll(".card, .people, .detail, .body, .beside, header, footer")].filter(
+NOT_FITTING = """[...document.querySelectorAll(".card, .people, .detail, .body, .beside, header, footer, #flow, #connection")].filter(
     (e) => e.offsetParent && (e.scrollHeight > e.clientHeight + 2 || e.scrollWidth > e.clientWidth + 2)
 ).map((e) => `${e.closest("section")?.id} ${e.className} ${e.scrollWidth}>${e.clientWidth} ${e.scrollHeight}>${e.clientHeight}`)"""
 NUMBERS = """() => Object.fromEntries([...document.querySelectorAll(".card")].map(
@@ -76,10 +77,11 @@ def browser() -> Iterator[Browser]:
 def stack(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
     """A running stack with some events. It is started where there is a browser only."""
     assert browser.is_connected()
-    data = tmp_path_factory.mktemp("wall") / "data"
-    with running(
-        "up", data, environ={"SALESFX_WALL_CELEBRATES_FROM": str(LARGE), "SALESFX_HEARTBEAT_SECONDS": "1"}
-    ) as started:
+    folder = tmp_path_factory.mktemp("wall")
+    config, data = folder / "salesfx.toml", folder / "data"
+    config.write_text(TARGETS, encoding="utf-8")
+    environ = {"SALESFX_WALL_CELEBRATES_FROM": str(LARGE), "SALESFX_HEARTBEAT_SECONDS": "1"}
+    with running("up", data, before=("--config", str(config)), environ=environ) as started:
         started.wait_ready()
         publish(started, *EVENTS)
         started.wait_taken(len(EVENTS))
@@ -265,7 +267,9 @@ def test_a_feed_that_falls_silent_is_named(
 ) -> None:
     """The wall greys out while nobody does anything, says which feed and since when, and recovers with the next heartbeat."""
     wall = Wall(browser, stack, query=f"lang={language}")
-    feed, sent = f"crm-{language}", datetime.now(UTC) - SILENT_AFTER + timedelta(seconds=4)
+    # Of a length that takes a second line.
+    feed = f"crm of the branch in Veliko Tarnovo ({language})"
+    sent = datetime.now(UTC) - SILENT_AFTER + timedelta(seconds=4)
     flow, connection, body = (wall.page.locator(found) for found in ("#flow", "#connection", "body.stale"))
     heartbeat(stack, feed, sent)
     eventually("the feed is heard", lambda: f'feed="{feed}"' in stack.get("/metrics"))

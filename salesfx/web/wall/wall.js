@@ -57,7 +57,7 @@ function sentence(flow) {
   const window = flow.windows.find((each) => each.rings && (flow.state !== "silent" || each.window === "since_last_lead")) ?? flow.windows[0];
   if (flow.state === "feed_broken") return feedTroubles() || words.flow.feed_broken;
   if (flow.state === "silent") {
-    return say(words.flow.silent, { time: time(Date.parse(flow.last_lead_before), wall.timezone), expected: number(window?.expected ?? 0) });
+    return say(words.flow.silent, { time: minute(Date.parse(flow.last_lead_before), wall.timezone), expected: number(window?.expected ?? 0) });
   }
   if (flow.state !== "low") return words.flow[flow.state];
   const days = parseInt(window.window, 10);

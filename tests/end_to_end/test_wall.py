@@ -3,6 +3,9 @@
 import json
 import re
 import signal
+import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,12 +17,15 @@ from axe_playwright_python.sync_playwright import Axe
 from kafka import KafkaProducer
 from playwright.sync_api import Browser, Page, expect
 
+from salesfx import Publisher
 from salesfx.events import TOPICS
 from salesfx.feed import SILENT_AFTER
 from salesfx.heartbeat import message
+from salesfx.settings import load_settings
+from salesfx.web.wall import WORDS
 from tests.browser import chromium
 from tests.pictures import TARGETS
-from tests.stack_process import PATIENCE, StackProcess, eventually, running, salesfx
+from tests.stack_process import PATIENCE, StackProcess, clean_environ, eventually, running, salesfx
 
 SIZES = {"hd": (1920, 1080), "uhd": (3840, 2160), "phone": (390, 844)}
 LARGE = 500
@@ -27,6 +33,8 @@ LARGE = 500
 NOT_FITTING = """[...document.querySelectorAll(".card, .people, .detail, .body, .beside, header, footer, #flow, #connection")].filter(
     (e) => e.offsetParent && (e.scrollHeight > e.clientHeight + 2 || e.scrollWidth > e.clientWidth + 2)
 ).map((e) => `${e.closest("section")?.id} ${e.className} ${e.scrollWidth}>${e.clientWidth} ${e.scrollHeight}>${e.clientHeight}`)"""
+_PAINTED = """([number, since]) => document.querySelector("#card-leads .number").textContent === number
+    && Number(document.documentElement.dataset.painted) >= since"""
 NUMBERS = """() => Object.fromEntries([...document.querySelectorAll(".card")].map(
     (e) => [e.id.slice(5), e.querySelector(".number").textContent]))"""
 
@@ -58,12 +66,11 @@ EVENTS = [
 ]
 
 
-def publish(stack: StackProcess, *events: dict[str, Any]) -> float:
-    """Publish events; give when Kafka had them, in Unix time."""
+def publish(stack: StackProcess, *events: dict[str, Any]) -> None:
+    """Publish events."""
     lines = "\n".join(json.dumps(each) for each in events)
     done = salesfx("publish", "-", environ=stack.environ, stdin=lines.encode())
     assert done.status == 0, done.err
-    return time.time()
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +93,12 @@ def stack(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         publish(started, *EVENTS)
         started.wait_taken(len(EVENTS))
         yield started
+
+
+def violations(page: Page) -> list[str]:
+    """Name the rules of accessibility that a page breaks."""
+    answer = Axe().run(page).response
+    return [f"{each['id']}: {[node['html'][:100] for node in each['nodes']]}" for each in answer["violations"]]
 
 
 class Wall:
@@ -115,8 +128,7 @@ class Wall:
 
     def violations(self) -> list[str]:
         """Name the rules of accessibility that the page breaks."""
-        answer = Axe().run(self.page).response
-        return [f"{each['id']}: {[node['html'][:100] for node in each['nodes']]}" for each in answer["violations"]]
+        return violations(self.page)
 
 
 @pytest.fixture
@@ -148,18 +160,17 @@ def test_the_numbers_are_those_of_the_command(wall: Wall, stack: StackProcess) -
 
 
 def test_an_event_appears_without_reloading(wall: Wall, stack: StackProcess) -> None:
-    """Within two seconds from Kafka's having it until it is painted."""
-    before = int(wall.numbers["leads"])
-    published = publish(stack, lead("live", "web"))
-    wall.page.wait_for_function(
-        "(n) => document.querySelector('#card-leads .number').textContent === n", arg=str(before + 1), timeout=10_000
-    )
-    wall.page.wait_for_function(
-        "(since) => Number(document.documentElement.dataset.painted) >= since", arg=published * 1000
-    )
-    took = int(wall.page.evaluate("document.documentElement.dataset.painted")) / 1000 - published
-    print(f"published to painted: {took:.2f} s")  # noqa: T201
-    assert took < 2
+    """Each of ten within two seconds, from before it is sent until it is painted; `-s` prints how long they took."""
+    before, took = int(wall.numbers["leads"]), []
+    with Publisher(load_settings(environ=stack.environ)) as publisher:
+        for number in range(1, 11):
+            sent = time.time()
+            publisher.send_json("lead_created", json.dumps(lead(f"live-{number}", "web")).encode())
+            publisher.flush()
+            wall.page.wait_for_function(_PAINTED, arg=[str(before + number), sent * 1000], timeout=10_000)
+            took.append(int(wall.page.evaluate("document.documentElement.dataset.painted")) / 1000 - sent)
+    print(f"sent to painted: {statistics.median(took):.2f} s, at most {max(took):.2f} s")  # noqa: T201
+    assert max(took) < 2
     assert not wall.complaints
 
 
@@ -221,6 +232,38 @@ def test_every_look(browser: Browser, stack: StackProcess, size: str, theme: str
     assert wall.violations() == []
     assert wall.complaints == []
     wall.context.close()
+
+
+@pytest.fixture
+def guarded(stack: StackProcess) -> Iterator[str]:
+    """Another server of the same tables, which asks for a token."""
+    command = [sys.executable, "-m", "salesfx", "serve", "--port", "0"]
+    environ = clean_environ({**stack.environ, "SALESFX_HTTP_TOKEN": "s3cret"})
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().removeprefix("ready ").strip()
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+def test_whoever_has_the_token_comes_to_the_wall_that_was_asked_for(browser: Browser, guarded: str, size: str) -> None:
+    """The page that asks speaks the language, has the theme, breaks no rule, and says what was wrong."""
+    width, height = SIZES[size]
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.goto(guarded + "/?lang=bg&theme=dark")
+    words = WORDS["bg"]
+    for said, token in ((words["ask_text"], "wrong"), (words["ask_wrong"], "s3cret")):
+        expect(page.locator("main")).to_contain_text(said)
+        assert violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.get_by_label(words["ask_label"]).fill(token)
+        page.keyboard.press("Enter")
+    expect(page.locator("#connection")).to_have_text(words["live"])
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert "s3cret" not in page.url
+    page.close()
 
 
 def test_without_script_the_numbers_stand_there(browser: Browser, stack: StackProcess) -> None:

@@ -14,18 +14,16 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from kafka import KafkaProducer
 from playwright.sync_api import Browser, Page, expect
 
 from salesfx import Publisher
-from salesfx.events import TOPICS
 from salesfx.feed import SILENT_AFTER
-from salesfx.heartbeat import message
+from salesfx.reading.progress import JUDGED_FROM
 from salesfx.settings import load_settings
 from salesfx.web.wall import WORDS
 from tests.browser import chromium
 from tests.pictures import TARGETS
-from tests.stack_process import PATIENCE, StackProcess, clean_environ, eventually, running, salesfx
+from tests.stack_process import StackProcess, clean_environ, eventually, running, salesfx
 
 SIZES = {"hd": (1920, 1080), "uhd": (3840, 2160), "phone": (390, 844)}
 LARGE = 500
@@ -202,6 +200,27 @@ def test_a_number_is_explained_by_the_keyboard_alone(wall: Wall) -> None:
     assert not wall.complaints
 
 
+def test_what_makes_a_number_up_fits_a_phone(browser: Browser, stack: StackProcess) -> None:
+    """Every part of a deal can be seen without scrolling sideways, and the way back too."""
+    wall = Wall(browser, stack, "phone", "lang=bg")
+    wall.page.locator("#title-booked button").click()
+    dialog, scroll = wall.page.get_by_role("dialog"), wall.page.locator("dialog .scroll")
+    row = dialog.get_by_role("row").filter(has_text="D1")
+    for part in ("290,00", "web", "won on"):
+        expect(row.get_by_role("cell").filter(has_text=part).first).to_be_in_viewport(ratio=1)
+    assert scroll.evaluate("(e) => e.scrollWidth <= e.clientWidth")
+    expect(dialog.get_by_role("button", name=WORDS["bg"]["close"])).to_be_in_viewport(ratio=1)
+    assert wall.violations() == []
+    assert wall.complaints == []
+    wall.context.close()
+
+
+def test_a_comparison_has_no_colour_in_the_first_fifth(wall: Wall, stack: StackProcess) -> None:
+    """Nor is it without one afterwards."""
+    gone = json.loads(stack.get("/api/wall"))["progress"]["working_time_gone"]
+    assert wall.page.evaluate("document.querySelector('#cards').classList.contains('early')") is (gone < JUDGED_FROM)
+
+
 def test_salespeople_can_be_switched_off(wall: Wall) -> None:
     """By a key, for as long as one likes."""
     people = wall.page.locator("#people")
@@ -289,15 +308,6 @@ def test_a_server_that_is_killed_comes_back_by_itself(wall: Wall, stack: StackPr
     assert wall.page.evaluate("window.stillTheSame")
 
 
-def heartbeat(stack: StackProcess, feed: str, sent: datetime) -> None:
-    """Let a feed be heard as of a moment that has passed."""
-    key, value, headers = message(feed, sent)
-    producer = KafkaProducer(bootstrap_servers=stack.kafka)
-    for topic in TOPICS:
-        producer.send(topic, key=key, value=value, headers=headers).get(PATIENCE)
-    producer.close()
-
-
 @pytest.mark.parametrize(
     ("language", "silent", "incomplete"),
     [
@@ -314,7 +324,7 @@ def test_a_feed_that_falls_silent_is_named(
     feed = f"crm of the branch in Veliko Tarnovo ({language})"
     sent = datetime.now(UTC) - SILENT_AFTER + timedelta(seconds=4)
     flow, connection, body = (wall.page.locator(found) for found in ("#flow", "#connection", "body.stale"))
-    heartbeat(stack, feed, sent)
+    stack.heartbeat(feed, sent)
     eventually("the feed is heard", lambda: f'feed="{feed}"' in stack.get("/metrics"))
     expect(connection).to_have_attribute("data-state", "live")
     expect(body).to_have_count(0)
@@ -328,7 +338,7 @@ def test_a_feed_that_falls_silent_is_named(
     assert wall.page.evaluate("getComputedStyle(document.querySelector('main')).filter") == "grayscale(1)"
     assert wall.page.evaluate(NOT_FITTING) == []
     assert wall.violations() == []
-    heartbeat(stack, feed, datetime.now(UTC))
+    stack.heartbeat(feed, datetime.now(UTC))
     expect(connection).to_have_attribute("data-state", "live", timeout=10_000)
     expect(body).to_have_count(0)
     assert wall.complaints == []

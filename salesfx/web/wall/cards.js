@@ -10,7 +10,7 @@ const CATEGORIES = ["new_account", "expansion", "returning"];
 const ROWS = 5;
 const ROWS_WITH_TARGET = 4;
 const PEOPLE = 13;
-const NOT_JUDGED_BEFORE = 0.2;
+const NOT_JUDGED_BEFORE = 0.2; // as JUDGED_FROM of salesfx/reading/progress.py
 
 /** Draws all of a document. `explain(metric)` shows what makes a number up. */
 export function draw(wall, explain) {

@@ -50,5 +50,5 @@ function listed(told, wall) {
       // Roles, because a table that a phone shows as a list would be none to a screen reader.
       el("table", { role: "table" },
         el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...Object.keys(columns).map((name) => el(`th.of-${name}`, { scope: "col", role: "columnheader" }, words.columns[name])))),
-        el("tbody", { role: "rowgroup" }, ...shown.map((each) => el("tr", { role: "row" }, ...Object.entries(columns).map(([name, cell]) => el(`td.of-${name}`, { role: "cell" }, cell(each)))))))));
+        el("tbody", { role: "rowgroup" }, ...shown.map((each) => el("tr", { role: "row" }, ...Object.entries(columns).map(([name, cell]) => el(`td.of-${name}`, { role: "cell", lang: name === "why" ? "en" : null }, cell(each)))))))));
 }

@@ -185,6 +185,13 @@ class StackProcess:
         samples = [sample for name in names for sample in families[name].samples if sample.name == name + "_total"]
         return int(sum(sample.value for sample in samples))
 
+    def publish_rubbish(self, count: int = 1) -> None:
+        """Let events be refused, past the publisher, which would not send them."""
+        producer = KafkaProducer(bootstrap_servers=self.kafka)
+        for _ in range(count):
+            producer.send("lead_created", b"no JSON").get(PATIENCE)
+        producer.close()
+
     def heartbeat(self, feed: str, sent: datetime) -> None:
         """Let a feed be heard as of a moment that has passed."""
         key, value, headers = message(feed, sent)

@@ -18,14 +18,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
-from kafka import KafkaProducer
 
 from salesfx import DealClosed, LeadCreated, Publisher, QuoteSent
 from salesfx.dashboards import documents
 from salesfx.local.ports import kept_ports
 from salesfx.reading import Month
 from salesfx.settings import load_settings
-from tests.stack_process import PATIENCE, StackProcess, eventually, running
+from tests.stack_process import StackProcess, eventually, running
 
 pytestmark = pytest.mark.slow
 
@@ -149,7 +148,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             prometheus = Prometheus(port)
             eventually("Prometheus answers", prometheus.ready)
             eventually("it has scraped", lambda: prometheus.now('salesfx_up{job="salesfx"} == 1'))
-            publish_rubbish(stack)
+            stack.publish_rubbish()
             yield Demo(stack, prometheus)
         except BaseException:
             print((folder / "prometheus.log").read_text(encoding="utf-8")[-6000:])  # noqa: T201
@@ -186,13 +185,6 @@ def publish_sales(stack: StackProcess) -> None:
             publisher.send(LeadCreated(event_id=f"{name}-1", source="fair", **common))
             publisher.send(QuoteSent(event_id=f"{name}-2", **quote, **common))
             publisher.send(DealClosed(event_id=f"{name}-3", deal_id=f"{name}-d", outcome="won", **money, **common))
-
-
-def publish_rubbish(stack: StackProcess) -> None:
-    """Let an event be refused, past the publisher, which would not send it."""
-    producer = KafkaProducer(bootstrap_servers=stack.kafka)
-    producer.send("lead_created", b"no JSON").get(PATIENCE)
-    producer.close()
 
 
 def targets() -> Iterator[Any]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -253,17 +254,34 @@ def test_every_look(browser: Browser, stack: StackProcess, size: str, theme: str
     wall.context.close()
 
 
-@pytest.fixture
-def guarded(stack: StackProcess) -> Iterator[str]:
-    """Another server of the same tables, which asks for a token."""
-    command = [sys.executable, "-m", "salesfx", "serve", "--port", "0"]
-    environ = clean_environ({**stack.environ, "SALESFX_HTTP_TOKEN": "s3cret"})
-    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
+SERVE = """
+import asyncio, sys
+from datetime import UTC, datetime, timedelta
+from salesfx.server import serve
+from salesfx.settings import load_settings
+ahead = timedelta(minutes=int(sys.argv[1]))
+asyncio.run(serve(load_settings(), ready=lambda url: print(url, flush=True), now=lambda: datetime.now(UTC) + ahead))
+"""
+
+
+@contextmanager
+def serving(stack: StackProcess, *, minutes_ahead: int = 0, **environ: str) -> Iterator[str]:
+    """Run another server of the same tables, whose clock may be ahead."""
+    settings = clean_environ({**stack.environ, "SALESFX_HTTP_PORT": "0", **environ})
+    command = [sys.executable, "-c", SERVE, str(minutes_ahead)]
+    with subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().removeprefix("ready ").strip()
+            yield process.stdout.readline().strip()
         finally:
             process.terminate()
+
+
+@pytest.fixture
+def guarded(stack: StackProcess) -> Iterator[str]:
+    """A server that asks for a token."""
+    with serving(stack, SALESFX_HTTP_TOKEN="s3cret") as url:
+        yield url
 
 
 @pytest.mark.parametrize("size", list(SIZES))
@@ -341,6 +359,29 @@ def test_a_feed_that_falls_silent_is_named(
     expect(body).to_have_count(0)
     assert wall.complaints == []
     wall.context.close()
+
+
+def test_a_worker_that_is_not_heard_is_told(browser: Browser, stack: StackProcess) -> None:
+    """With since when, and of what: the server's clock is six minutes ahead, and so its last heartbeat as old."""
+    page = browser.new_page(viewport={"width": 1920, "height": 1080})
+    with serving(stack, minutes_ahead=6) as url:
+        page.goto(url + "/?lang=en")
+        expect(page.locator("#flow")).to_have_text(
+            re.compile(r"Nothing gets through since \d?\d:\d\d\s[AP]M: deals, leads, quotes")
+        )
+        expect(page.locator("#connection")).to_contain_text("Incomplete")
+        expect(page.locator("body.stale")).to_have_count(1)
+    page.close()
+
+
+def test_leads_that_are_refused_are_told(wall: Wall, stack: StackProcess) -> None:
+    """As long as most of the last ones were."""
+    stack.publish_rubbish(10)
+    expect(wall.page.locator("#flow")).to_contain_text("Most new leads are refused, the last at", timeout=10_000)
+    expect(wall.page.locator("body.stale")).to_have_count(1)
+    publish(stack, *(lead(f"good-{number}", "web") for number in range(10)))
+    expect(wall.page.locator("#connection")).to_have_attribute("data-state", "live", timeout=10_000)
+    expect(wall.page.locator("body.stale")).to_have_count(0)
 
 
 @pytest.mark.slow

@@ -108,7 +108,7 @@ async def _definitions(settings: Settings, tables: RedisTables) -> str:
 
 async def _feed(tables: RedisTables) -> str:
     snapshot, now = await tables.snapshot(), datetime.now(UTC)
-    wrong = () if snapshot is None else feed.trouble(snapshot, now)
+    wrong = [] if snapshot is None else [each.sentence for each in feed.troubles(snapshot, now)]
     if wrong:
         raise SalesfxError(" ".join(wrong))
     heard = {} if snapshot is None else feed.heard_feeds(snapshot)

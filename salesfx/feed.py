@@ -6,6 +6,7 @@ because they were made before there were heartbeats, are never called broken.
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -27,16 +28,38 @@ REFUSED_WITHIN = timedelta(days=1)
 """Refusals that are older say nothing of what would be refused now."""
 
 
-def trouble(snapshot: Snapshot, now: datetime) -> Sequence[str]:
-    """Say what is wrong with the way of the events into the tables.
+class TroubleKind(StrEnum):
+    """What can be wrong."""
+
+    STUCK = "stuck"
+    """Nothing of a topic gets into the tables."""
+    SILENT = "silent"
+    """A feed is not heard."""
+    REFUSED = "refused"
+    """Most events of a topic are refused."""
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """One thing that is wrong."""
+
+    kind: TroubleKind
+    name: str
+    """Of the topic, or of the feed that is silent."""
+    since: datetime
+    """When it was last heard, or when an event was last refused; in the business time zone."""
+    sentence: str
+    """All of it, and what to do."""
+
+
+def troubles(snapshot: Snapshot, now: datetime) -> Sequence[Trouble]:
+    """Find what is wrong with the way of the events into the tables.
 
     Args:
         snapshot: Its marks are looked at; no table is needed.
         now: An aware datetime.
 
     Returns:
-        A sentence for each thing that is wrong, times in the business time zone; empty where all is well, and where the
-        tables know of no heartbeats yet.
+        Each thing that is wrong; empty where all is well, and where the tables know of no heartbeats yet.
 
     """
     heard = _heard(snapshot.marks)
@@ -55,29 +78,38 @@ def _heard(marks: Mapping[str, str]) -> dict[tuple[str, str], datetime]:
     return {at: datetime.fromtimestamp(seconds, UTC) for at, seconds in sorted(heartbeats_in(marks).items())}
 
 
-def _stuck_topics(heard: Mapping[tuple[str, str], datetime], now: datetime, zone: ZoneInfo) -> Iterator[str]:
+def _stuck_topics(heard: Mapping[tuple[str, str], datetime], now: datetime, zone: ZoneInfo) -> Iterator[Trouble]:
     for (topic, feed), moment in heard.items():
         if feed == WORKER and now - moment > NOTHING_GETS_THROUGH_AFTER:
-            yield (
-                f"What came into Kafka's topic {topic} since {_shown(moment, zone)} is not in the tables: no heartbeat of a "
-                "worker got through since. No worker runs, or it is far behind, or Kafka or Redis is away."
+            since = moment.astimezone(zone)
+            yield Trouble(
+                TroubleKind.STUCK,
+                topic,
+                since,
+                f"What came into Kafka's topic {topic} since {_shown(since)} is not in the tables: no heartbeat of a "
+                "worker got through since. No worker runs, or it is far behind, or Kafka or Redis is away.",
             )
 
 
-def _silent_feeds(heard: Mapping[tuple[str, str], datetime], now: datetime, zone: ZoneInfo) -> Iterator[str]:
+def _silent_feeds(heard: Mapping[tuple[str, str], datetime], now: datetime, zone: ZoneInfo) -> Iterator[Trouble]:
     for feed, moment in _latest(heard).items():
         if feed != WORKER and SILENT_AFTER < now - moment <= HEARD_WITHIN:
-            yield f"The feed {feed} was last heard at {_shown(moment, zone)}; it should send a heartbeat every minute."
+            since = moment.astimezone(zone)
+            sentence = f"The feed {feed} was last heard at {_shown(since)}; it should send a heartbeat every minute."
+            yield Trouble(TroubleKind.SILENT, feed, since, sentence)
 
 
-def _refusals(marks: Mapping[str, str], now: datetime, zone: ZoneInfo) -> Iterator[str]:
+def _refusals(marks: Mapping[str, str], now: datetime, zone: ZoneInfo) -> Iterator[Trouble]:
     topic = LeadCreated.topic
     share = float(marks.get(f"{REFUSED_SHARE}|{topic}", "0"))
-    last = datetime.fromtimestamp(float(marks.get(f"{LAST_REFUSED}|{topic}", "0")), UTC)
+    last = datetime.fromtimestamp(float(marks.get(f"{LAST_REFUSED}|{topic}", "0")), zone)
     if share > MAINLY and now - last <= REFUSED_WITHIN:
-        yield (
-            f"{share:.0%} of the last events of {topic} were refused, the last one at {_shown(last, zone)}: see "
-            "`salesfx dead-letters`."
+        yield Trouble(
+            TroubleKind.REFUSED,
+            topic,
+            last,
+            f"{share:.0%} of the last events of {topic} were refused, the last one at {_shown(last)}: see "
+            "`salesfx dead-letters`.",
         )
 
 
@@ -88,5 +120,5 @@ def _latest(heard: Mapping[tuple[str, str], datetime]) -> dict[str, datetime]:
     return latest
 
 
-def _shown(moment: datetime, zone: ZoneInfo) -> str:
-    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M}"
+def _shown(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}"

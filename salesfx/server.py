@@ -32,6 +32,7 @@ from salesfx.settings import Settings
 from salesfx.tables.store import DefinitionsChangedError
 from salesfx.web.about import CONTENT_SECURITY_POLICY, State, about_page
 from salesfx.web.access import ENTRANCE, Access
+from salesfx.web.parts import Parts
 from salesfx.web.wall import FILES, WallPages, ask_page
 
 _log = logging.getLogger(__name__)
@@ -120,9 +121,8 @@ def build_app(
         now: The clock; gives aware datetimes.
 
     """
-    judge, progress_of = LeadFlowJudge(settings), ProgressOf(settings)
-    pages = Pages(settings, reader, log_ends, now, judge, progress_of)
-    wall = WallPages(settings, reader, log_ends, now, judge, progress_of)
+    parts = Parts(settings, reader, log_ends, now, LeadFlowJudge(settings), ProgressOf(settings))
+    pages, wall = Pages(parts), WallPages(parts)
 
     async def enter(request: web.Request) -> web.StreamResponse:
         return await access.enter(request, ask_page)
@@ -151,41 +151,28 @@ def build_app(
 class Pages:
     """What the server answers."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        reader: Reader,
-        log_ends: Callable[[], LogEndsView | None],
-        now: Callable[[], datetime],
-        judge: LeadFlowJudge,
-        progress_of: ProgressOf,
-    ) -> None:
-        self._settings = settings
-        self._timezone = settings.timezone
-        self._reader = reader
-        self._log_ends = log_ends
-        self._now = now
-        self._lead_flow_judge = judge
-        self._progress_of = progress_of
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._timezone = parts.settings.timezone
         self._trouble: type[SalesfxError] | None = None
         self._explaining = asyncio.Semaphore(_EXPLAINED_AT_ONCE)
         self._asked = 0
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         """Answer a scrape from one snapshot; where there is none, with `salesfx_up 0`."""
-        now = self._now()
+        now = self._parts.now()
         today = local_today(now, self._timezone)
         month = Month.of(today)
         async with self._noted() as trouble:
-            snapshot = await self._reader.snapshot({*lead_flow_needs(today), *progress_tables(month)})
-        log_ends = self._log_ends()
+            snapshot = await self._parts.reader.snapshot({*lead_flow_needs(today), *progress_tables(month)})
+        log_ends = self._parts.log_ends()
         encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
 
         def written() -> bytes:
             if trouble:
                 return encoder(registry_of(SalesCollector(None, today, log_ends)))
-            flows = judged(self._lead_flow_judge, snapshot, now, self._timezone)
-            progress = self._progress_of.targets, self._progress_of.month(snapshot, month, now)
+            flows = judged(self._parts.judge, snapshot, now, self._timezone)
+            progress = self._parts.progress_of.targets, self._parts.progress_of.month(snapshot, month, now)
             return encoder(registry_of(SalesCollector(snapshot, today, log_ends, flows.trouble, flows, progress)))
 
         # In a thread, so that a health check need not wait until some ten thousand samples are written.
@@ -196,7 +183,7 @@ class Pages:
 
     async def months(self, _request: web.Request) -> web.StreamResponse:
         """List every month with its headline numbers."""
-        return _json(await self._reader.months())
+        return _json(await self._parts.reader.months())
 
     async def month(self, request: web.Request) -> web.StreamResponse:
         """Report one month."""
@@ -204,7 +191,7 @@ class Pages:
             month = Month.parse(request.match_info["month"])
         except ValueError as error:
             return _error(400, str(error))
-        return _json(await self._reader.month(month))
+        return _json(await self._parts.reader.month(month))
 
     async def progress(self, request: web.Request) -> web.StreamResponse:
         """Tell how one month goes."""
@@ -212,9 +199,9 @@ class Pages:
             month = _month_to_look_back_from(request.match_info["month"])
         except ValueError as error:
             return _error(400, str(error))
-        snapshot = await self._reader.snapshot(progress_tables(month))
+        snapshot = await self._parts.reader.snapshot(progress_tables(month))
         # In a thread: it takes some hundredths of a second.
-        return _json(await asyncio.to_thread(self._progress_of.month, snapshot, month, self._now()))
+        return _json(await asyncio.to_thread(self._parts.progress_of.month, snapshot, month, self._parts.now()))
 
     async def explain(self, request: web.Request) -> web.StreamResponse:
         """Tell what makes up a number; it reads every record, so few are answered at once."""
@@ -229,7 +216,7 @@ class Pages:
         self._asked += 1
         try:
             async with self._explaining:
-                answer = await explain(self._reader, self._settings, question)
+                answer = await explain(self._parts.reader, self._parts.settings, question)
         finally:
             self._asked -= 1
         if not answer.exact:
@@ -247,12 +234,12 @@ class Pages:
         try:
             at = _moment(request.query, self._timezone)
             answer = await lead_flow(
-                self._reader,
-                self._settings,
-                self._now(),
+                self._parts.reader,
+                self._parts.settings,
+                self._parts.now(),
                 at=at,
                 source=request.query.get("source"),
-                judge=self._lead_flow_judge,
+                judge=self._parts.judge,
             )
         except (ValueError, FlowQuestionError) as error:
             return _error(400, str(error))
@@ -265,7 +252,7 @@ class Pages:
     async def readiness(self, _request: web.Request) -> web.StreamResponse:
         """Say whether the tables can be read, and why not."""
         async with self._noted() as trouble:
-            await self._reader.snapshot()
+            await self._parts.reader.snapshot()
         if trouble:
             return _json(
                 {"ready": False, "reasons": [_IN_SHORT.get(type(trouble[0]), "the tables cannot be read")]}, 503
@@ -274,11 +261,11 @@ class Pages:
 
     async def about(self, _request: web.Request) -> web.StreamResponse:
         """Show what is up."""
-        month, report = current_month(self._now(), self._timezone), None
+        month, report = current_month(self._parts.now(), self._timezone), None
         async with self._noted() as trouble:
-            report = await self._reader.month(month)
+            report = await self._parts.reader.month(month)
         tables = State("Tables", False, str(trouble[0])) if trouble else State("Tables", True, "read from Redis")
-        page = about_page([tables, _kafka_state(self._log_ends())], month, report)
+        page = about_page([tables, _kafka_state(self._parts.log_ends())], month, report)
         return web.Response(text=page, content_type="text/html")
 
     @contextlib.asynccontextmanager

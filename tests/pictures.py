@@ -1,6 +1,7 @@
 """Makes the pictures of README and docs: `make pictures` starts a demo, waits until it is live, and looks at it."""
 
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from playwright.sync_api import Browser
@@ -10,7 +11,9 @@ from tests.stack_process import running
 
 _IMAGES = Path(__file__).parent.parent / "docs" / "images"
 _PAGES = {"wall.png": "/?lang=en&theme=light", "wall-bg.png": "/?lang=bg&theme=dark"}
-_TARGETS = """[[targets]]
+_SILENT = "wall-silent.png"
+_SILENCE = timedelta(minutes=25)
+TARGETS = """[[targets]]
 since = "2020-01"
 leads = 1200
 qualified_leads = 160
@@ -25,7 +28,7 @@ def main() -> None:
     """Make them."""
     with tempfile.TemporaryDirectory(prefix="salesfx-pictures-") as folder, chromium() as browser:
         config = Path(folder) / "salesfx.toml"
-        config.write_text(_TARGETS, encoding="utf-8")
+        config.write_text(TARGETS, encoding="utf-8")
         _look(Path(folder) / "data", config, browser)
 
 
@@ -37,6 +40,10 @@ def _look(data: Path, config: Path, browser: Browser) -> None:
             page.goto(stack.url + path)
             page.wait_for_timeout(_SETTLES_MILLISECONDS)
             page.screenshot(path=_IMAGES / name)
+        page.goto(stack.url + _PAGES["wall.png"])
+        stack.heartbeat("salesforce", datetime.now(UTC) - _SILENCE)
+        page.wait_for_timeout(_SETTLES_MILLISECONDS)
+        page.screenshot(path=_IMAGES / _SILENT)
         stack.stop()
 
 

@@ -12,13 +12,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 import pytest
+from kafka import KafkaProducer
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
+
+from salesfx.events import TOPICS
+from salesfx.heartbeat import message
 
 PATIENCE = 120.0
 """Seconds for what has no time of its own: the machine may be busy with other things."""
@@ -179,6 +184,21 @@ class StackProcess:
         # Each sample has a twin that tells when it was created.
         samples = [sample for name in names for sample in families[name].samples if sample.name == name + "_total"]
         return int(sum(sample.value for sample in samples))
+
+    def publish_rubbish(self, count: int = 1) -> None:
+        """Let events be refused, past the publisher, which would not send them."""
+        producer = KafkaProducer(bootstrap_servers=self.kafka)
+        for _ in range(count):
+            producer.send("lead_created", b"no JSON").get(PATIENCE)
+        producer.close()
+
+    def heartbeat(self, feed: str, sent: datetime) -> None:
+        """Let a feed be heard as of a moment that has passed."""
+        key, value, headers = message(feed, sent)
+        producer = KafkaProducer(bootstrap_servers=self.kafka)
+        for topic in TOPICS:
+            producer.send(topic, key=key, value=value, headers=headers).get(PATIENCE)
+        producer.close()
 
     def wait_taken(self, count: int, seconds: float = PATIENCE) -> None:
         """Wait until so many events, and not more, are in the tables."""

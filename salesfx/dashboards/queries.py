@@ -4,13 +4,16 @@ Two servers that show the same tables must not count twice: of equal series the 
 """
 
 from collections import defaultdict
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import cache
 
 from salesfx.exporter import SalesCollector
 from salesfx.kpi import CATALOGUE, Breakdown, Metric
 from salesfx.lead_flow.live import Flow, FlowState, LeadFlows
 from salesfx.reading.lag import LogEndsView
+from salesfx.reading.month import Month
+from salesfx.reading.progress import ProgressOf
+from salesfx.settings import Settings
 from salesfx.tables.store import Snapshot
 
 JOB = 'job=~"$job"'
@@ -25,7 +28,10 @@ def exported() -> dict[str, str]:
     empty = Snapshot("", "", b'{"currency": "EUR", "timezone": "UTC"}', (), defaultdict(dict), {}, {}, {})
     nothing = Flow(FlowState.TOO_LITTLE_EVIDENCE, {}, {}, None, 0)
     flows = LeadFlows(datetime(2000, 1, 1, tzinfo=UTC), (), nothing, {})
-    families = SalesCollector(empty, date(2000, 1, 1), LogEndsView(answers=True), (), flows).collect()
+    settings, day = Settings(), flows.at.date()
+    progress_of = ProgressOf(settings)
+    progress = progress_of.targets, progress_of.month(empty, Month.of(day), flows.at)
+    families = SalesCollector(empty, day, LogEndsView(answers=True), (), flows, progress).collect()
     endings = {"counter": ("_total",), "info": ("_info",), "summary": ("_sum", "_count")}
     return {
         family.name + ending: family.documentation for family in families for ending in endings.get(family.type, ("",))
@@ -82,6 +88,22 @@ def ratio_to_date(part: str, months_ago: str) -> str:
         f"sum({numbers(metric, month_ago(months_ago), to_date=True)})" for metric in (part, "qualified_leads")
     )
     return f"{above} / {below}"
+
+
+def target(kpi: str) -> str:
+    """Give this month's target; where it is set by category, their sum."""
+    return f"sum(max by (category) ({series(f'salesfx_target_{kpi}', month_ago('0'))}))"
+
+
+def pace(kpi: str) -> str:
+    """Give where a number should be by now: the share of its target that goes with the working time gone."""
+    return f"{target(kpi)} * max({series('salesfx_working_time_ratio')})"
+
+
+def forecast(kpi: str, quantile: float) -> str:
+    """Give what a number will be at this month's end, with this probability of being less."""
+    probability = f'quantile="{quantile}"'
+    return f"max({series(f'salesfx_forecast_{kpi}', probability)})"
 
 
 def by_month(metric: str, *labels: str, months_ago: str = "") -> str:

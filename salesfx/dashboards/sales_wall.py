@@ -1,14 +1,16 @@
 """The sales wall: four KPIs side by side, to be read from across the room.
 
-Each is a column: the month so far beside the same days of last month, what belongs to it, and thirteen months.
+Each is a column: the month so far beside the same days of last month, its target, pace and forecast, what belongs to it,
+and thirteen months.
 """
 
 from salesfx.dashboards import grafana, queries
 from salesfx.dashboards.grafana import Box, Json, Look, Query, Words
 from salesfx.dashboards.words import WallWords
 from salesfx.lead_flow.live import FlowState
+from salesfx.targets.forecast import HIGH, LOW
 
-_TOP, _MIDDLE, _BELOW = 8, 5, 10
+_TOP, _GOAL, _MIDDLE, _BELOW = 7, 5, 4, 9
 _WIDTH = 6
 _LEADS, _QUALIFIED, _CONVERSION, _SALES = (
     Look(grafana.COUNT, 0, "blue"),
@@ -34,7 +36,7 @@ def sales_wall(words: WallWords) -> Json:
         grafana.label_variable("job", words.job, "label_values(salesfx_up, job)"),
         grafana.label_variable("currency", "", currency, hidden=True),
     ]
-    panels = [*_this_month(words), *_beside(words), *_thirteen_months(words)]
+    panels = [*_this_month(words), *_goals(words), *_beside(words), *_thirteen_months(words)]
     return grafana.dashboard(
         words.uid, Words(words.title, words.description), variables, panels, hours=6, others=words.others
     )
@@ -64,8 +66,29 @@ def _column(column: int, y: int, height: int) -> Box:
     return Box(column * _WIDTH, y, _WIDTH, height)
 
 
+def _goals(words: WallWords) -> list[Json]:
+    return [
+        _goal(words, words.leads_goal, 0, "leads", _LEADS),
+        _goal(words, words.qualified_goal, 1, "qualified_leads", _QUALIFIED),
+        # The pace of a ratio is its target.
+        _goal(words, words.conversion_goal, 2, "conversion_ratio", _CONVERSION, paced=False),
+        _goal(words, words.booked_goal, 3, "booked_sales_value", _SALES),
+    ]
+
+
+def _goal(words: WallWords, title: str, column: int, kpi: str, look: Look, *, paced: bool = True) -> Json:
+    named = {
+        "target": queries.target(kpi),
+        **({"pace": queries.pace(kpi)} if paced else {}),
+        "low": queries.forecast(kpi, LOW),
+        "high": queries.forecast(kpi, HIGH),
+    }
+    shown = [Query(expression, legend=words.goal_names[name]) for name, expression in named.items()]
+    return grafana.ranking(Words(title, words.goal_definition), _column(column, _TOP, _GOAL), shown, look)
+
+
 def _half(column: int, half: int) -> Box:
-    return Box(column * _WIDTH + half * _WIDTH // 2, _TOP, _WIDTH // 2, _MIDDLE)
+    return Box(column * _WIDTH + half * _WIDTH // 2, _TOP + _GOAL, _WIDTH // 2, _MIDDLE)
 
 
 def _beside(words: WallWords) -> list[Json]:
@@ -87,7 +110,9 @@ def _beside(words: WallWords) -> list[Json]:
             Query(last),
             Look(grafana.SECONDS, 0, "blue"),
         ),
-        _so_far(words, words.value, 1, "qualified_leads_value", Look(grafana.MONEY, 0, "purple"), _TOP, _MIDDLE),
+        _so_far(
+            words, words.value, 1, "qualified_leads_value", Look(grafana.MONEY, 0, "purple"), _TOP + _GOAL, _MIDDLE
+        ),
         grafana.stat(
             Words(words.conversion_of_last, words.conversion_definition),
             _half(2, 0),
@@ -102,7 +127,7 @@ def _beside(words: WallWords) -> list[Json]:
         ),
         grafana.ranking(
             Words(words.planned, f"{words.definitions['planned_sales_value']} {words.planned_definition}"),
-            _column(3, _TOP, _MIDDLE),
+            _column(3, _TOP + _GOAL, _MIDDLE),
             [Query(planned, legend="{{category}}")],
             _SALES,
             words.categories,
@@ -111,7 +136,7 @@ def _beside(words: WallWords) -> list[Json]:
 
 
 def _thirteen_months(words: WallWords) -> list[Json]:
-    y = _TOP + _MIDDLE
+    y = _TOP + _GOAL + _MIDDLE
     categories = {
         category: {"displayName": words.categories[category], "color": grafana.fixed(color)}
         for category, color in _CATEGORY_COLORS.items()

@@ -23,6 +23,13 @@ class WallWords(NamedTuple):
     qualified: str
     conversion: str
     booked: str
+    leads_goal: str
+    qualified_goal: str
+    conversion_goal: str
+    booked_goal: str
+    goal_definition: str
+    goal_names: Mapping[str, str]
+    """What target, pace and the ends of the forecast are called."""
     flow: str
     flow_definition: str
     states: Mapping[str, str]
@@ -61,6 +68,13 @@ ENGLISH = WallWords(
     qualified="Qualified leads this month",
     conversion="Conversion this month",
     booked="Booked sales this month, ${currency}",
+    leads_goal="Target and forecast of leads",
+    qualified_goal="Target and forecast of qualified leads",
+    conversion_goal="Target and forecast of conversion",
+    booked_goal="Target and forecast of booked sales, ${currency}",
+    goal_definition="Target of the month; pace, which is the share of the target that goes with the working time gone; and "
+    "forecast to the month's end, which four of five months should end within. What is not set or not known is missing.",
+    goal_names={"target": "Target", "pace": "Pace", "low": "Forecast, low", "high": "Forecast, high"},
     flow="Lead flow is",
     flow_definition="Whether fewer leads come than chance explains, by what is usual at these days and hours.",
     states={
@@ -115,6 +129,13 @@ BULGARIAN = WallWords(
     qualified="Квалифицирани запитвания този месец",
     conversion="Конверсия този месец",
     booked="Сключени продажби този месец, ${currency}",
+    leads_goal="Цел и прогноза за запитванията",
+    qualified_goal="Цел и прогноза за квалифицираните",
+    conversion_goal="Цел и прогноза за конверсията",
+    booked_goal="Цел и прогноза за сключените продажби, ${currency}",
+    goal_definition="Целта за месеца; темпът, тоест делът от целта, отговарящ на изминалото работно време; и прогнозата за "
+    "края на месеца, в която би трябвало да попаднат четири от пет месеца. Каквото не е зададено или не е известно, липсва.",
+    goal_names={"target": "Цел", "pace": "Темп", "low": "Прогноза, най-малко", "high": "Прогноза, най-много"},
     flow="Запитванията са",
     flow_definition="Дали идват по-малко запитвания, отколкото случайността обяснява, спрямо обичайното за тези дни и часове.",
     states={

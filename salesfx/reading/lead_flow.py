@@ -6,7 +6,7 @@ from datetime import date, datetime
 import msgspec
 
 from salesfx.errors import SalesfxError
-from salesfx.feed import trouble
+from salesfx.feed import troubles
 from salesfx.lead_flow.live import Flow, LeadFlowJudge, LeadFlows, lead_flow_tables
 from salesfx.lead_flow.sentence import sentence
 from salesfx.reading.month import local_today
@@ -75,7 +75,8 @@ def judged(judge: LeadFlowJudge, snapshot: Snapshot, now: datetime, timezone: st
 
     """
     sources = lead_sources(snapshot.tables, local_today(now, timezone))
-    return judge.flows(snapshot.tables, sources, OTHER, now, trouble(snapshot, now) if live else ())
+    wrong = [each.sentence for each in troubles(snapshot, now)] if live else []
+    return judge.flows(snapshot.tables, sources, OTHER, now, wrong)
 
 
 async def lead_flow(

@@ -5,6 +5,7 @@ from datetime import date, datetime
 
 import msgspec
 
+from salesfx.feed import Trouble, troubles
 from salesfx.reading.lag import LogEndsView
 from salesfx.reading.lead_flow import LeadFlowJson, lead_flow_needs
 from salesfx.reading.month import Month
@@ -44,6 +45,8 @@ class Feed(msgspec.Struct, frozen=True):
     """When the last event got into Kafka, in Unix time."""
     last_commit: float | None
     """When events were last taken into the tables, in Unix time."""
+    troubles: Sequence[Trouble]
+    """What is wrong with their way."""
 
 
 class Wall(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +112,7 @@ def wall(
         progress=progress if show_salespeople else msgspec.structs.replace(progress, by_salesperson={}),
         lead_flow=lead_flow,
         large=large,
-        feed=_feed(snapshot, log_ends),
+        feed=_feed(snapshot, log_ends, now),
     )
 
 
@@ -124,12 +127,13 @@ def _without_salespeople(report: MonthReport) -> MonthReport:
     )
 
 
-def _feed(snapshot: Snapshot, log_ends: LogEndsView | None) -> Feed:
+def _feed(snapshot: Snapshot, log_ends: LogEndsView | None, now: datetime) -> Feed:
     answers = None if log_ends is None else log_ends.answers
     lag = None
     if log_ends is not None and log_ends.answers:
         lag = sum(max(0, end - snapshot.offsets.get(partition, 0)) for partition, end in log_ends.ends.items())
-    return Feed(answers, lag, _latest(snapshot, "last_event"), _latest(snapshot, "last_commit"))
+    last_event, last_commit = _latest(snapshot, "last_event"), _latest(snapshot, "last_commit")
+    return Feed(answers, lag, last_event, last_commit, troubles(snapshot, now))
 
 
 def _latest(snapshot: Snapshot, kind: str) -> float | None:

@@ -95,7 +95,8 @@ class Access(NamedTuple):
         sent = parse_qs(body.decode("utf-8", "replace")).get("token", [""])[0].strip()
         if self.token is not None and not hmac.compare_digest(sent.encode(), self.token):
             return await ask(request, True)
-        response = web.Response(status=303, headers={"Location": "/"})
+        # The wall that was asked for: this query goes nowhere but to our own page.
+        response = web.Response(status=303, headers={"Location": f"/?{request.rel_url.raw_query_string}".rstrip("?")})
         if self.token is not None:
             response.set_cookie(
                 COOKIE, _opener(self.token), max_age=_COOKIE_SECONDS, path="/", httponly=True, samesite="Strict"

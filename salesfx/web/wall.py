@@ -2,12 +2,11 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
-from datetime import datetime
 from html import escape
 from importlib import resources
 from string import Template
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -15,16 +14,13 @@ from aiohttp import web
 
 from salesfx import __version__
 from salesfx.errors import SalesfxError
-from salesfx.lead_flow.live import LeadFlowJudge
-from salesfx.reading.lag import LogEndsView
 from salesfx.reading.lead_flow import judged, to_json
 from salesfx.reading.month import Month
-from salesfx.reading.progress import ProgressOf
-from salesfx.reading.reader import Reader
 from salesfx.reading.shown import grouped, percent, total
 from salesfx.reading.wall import Wall, wall, wall_tables
-from salesfx.settings import Settings
+from salesfx.web.access import ENTRANCE
 from salesfx.web.large import LargeFinder
+from salesfx.web.parts import Parts
 from salesfx.web.watch import TooManyListenersError, Watch, trouble_kind
 
 _FOLDER = resources.files("salesfx.web").joinpath("wall")
@@ -54,24 +50,11 @@ _WRITE_SECONDS = 30
 class WallPages:
     """What is answered to a wall."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        reader: Reader,
-        log_ends: Callable[[], LogEndsView | None],
-        now: Callable[[], datetime],
-        judge: LeadFlowJudge,
-        progress_of: ProgressOf,
-    ) -> None:
-        self._settings = settings
-        self._zone = ZoneInfo(settings.timezone)
-        self._reader = reader
-        self._log_ends = log_ends
-        self._now = now
-        self._judge = judge
-        self._progress_of = progress_of
-        self._watch = Watch(reader, self._compose)
-        self._finder = LargeFinder(reader, settings, self._watch.renew)
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._zone = ZoneInfo(parts.settings.timezone)
+        self._watch = Watch(parts.reader, self._compose, parts.log_ends)
+        self._finder = LargeFinder(parts.reader, parts.settings, self._watch.renew)
 
     def routes(self) -> list[web.RouteDef]:
         """List the routes."""
@@ -131,23 +114,24 @@ class WallPages:
             return response
 
     async def _compose(self) -> Wall:
-        now = self._now().astimezone(self._zone)
+        parts = self._parts
+        now = parts.now().astimezone(self._zone)
         month = Month.of(now.date())
-        snapshot = await self._reader.snapshot(wall_tables(now.date()))
+        snapshot = await parts.reader.snapshot(wall_tables(now.date()))
         self._finder.look(snapshot, month)
-        large, log_ends = self._finder.latest(month), self._log_ends()
+        large, log_ends = self._finder.latest(month), parts.log_ends()
 
         def composed() -> Wall:
-            progress = self._progress_of.month(snapshot, month, now)
+            progress = parts.progress_of.month(snapshot, month, now)
             return wall(
                 snapshot,
                 now,
                 build=BUILD,
-                show_salespeople=self._settings.wall_salespeople,
+                show_salespeople=parts.settings.wall_salespeople,
                 large=large,
                 log_ends=log_ends,
                 progress=progress,
-                lead_flow=to_json(judged(self._judge, snapshot, now, self._settings.timezone)),
+                lead_flow=to_json(judged(parts.judge, snapshot, now, parts.settings.timezone)),
             )
 
         return await asyncio.to_thread(composed)
@@ -162,6 +146,7 @@ async def ask_page(request: web.Request, wrong: bool) -> web.StreamResponse:
         language,
         theme=_theme(request),
         title=escape(words["title"]),
+        enter=escape(_entrance(request)),
         heading=escape(words["ask_heading"]),
         text=escape(words["ask_text"]),
         label=escape(words["ask_label"]),
@@ -196,6 +181,12 @@ async def _file(request: web.Request) -> web.StreamResponse:
     response = web.Response(body=content, content_type=content_type, charset="utf-8")
     response.enable_compression()
     return response
+
+
+def _entrance(request: web.Request) -> str:
+    """Give the address of the form: it leads back to the wall in the language and the theme that were asked for."""
+    asked = {name: request.query[name] for name in ("lang", "theme") if name in request.query}
+    return f"{ENTRANCE}?{urlencode(asked)}".rstrip("?")
 
 
 def _theme(request: web.Request) -> str:

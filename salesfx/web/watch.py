@@ -17,7 +17,7 @@ from salesfx.tables.store import DefinitionsChangedError
 LOOK_SECONDS = 0.5
 ALIVE_SECONDS = 15.0
 """A listener that was told nothing for so long is told that there is nothing."""
-_ANEW_SECONDS = 60.0
+ANEW_SECONDS = 60.0
 """Without a change, too: time goes on, and midnight comes."""
 MOST_LISTENERS = 200
 _KINDS = {TablesAwayError: "tables_away", NoTablesError: "no_tables", DefinitionsChangedError: "other_definitions"}
@@ -31,16 +31,18 @@ class TooManyListenersError(SalesfxError):
 class Watch:
     """Makes the document of the walls, and tells whoever listens when there is another."""
 
-    def __init__(self, reader: Reader, compose: Callable[[], Awaitable[Wall]]) -> None:
+    def __init__(self, reader: Reader, compose: Callable[[], Awaitable[Wall]], beside: Callable[[], object]) -> None:
         """Make it; nothing is read before somebody asks.
 
         Args:
             reader: Of the tables.
             compose: Makes the document of this moment.
+            beside: Gives what the document is made from beside the tables; it is compared at each look.
 
         """
         self._reader = reader
         self._compose = compose
+        self._beside = beside
         self._composing = asyncio.Lock()
         self._document: tuple[float, bytes] | None = None
         self._message = b""
@@ -128,11 +130,11 @@ class Watch:
             self._stale.clear()
             try:
                 snapshot = await self._reader.snapshot()
-                state = (snapshot.generation, snapshot.fingerprint, snapshot.offsets)
+                state = (snapshot.generation, snapshot.fingerprint, snapshot.offsets, self._beside())
                 if state != shown or time.monotonic() > until or renewed:
                     self._document = None
                     await self._tell(_event("wall", await self.document()))
-                    shown, until = state, time.monotonic() + _ANEW_SECONDS
+                    shown, until = state, time.monotonic() + ANEW_SECONDS
             except SalesfxError as error:
                 shown = None
                 await self._tell(_event("trouble", msgspec.json.encode({"trouble": trouble_kind(error)})))

@@ -18,14 +18,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
-from kafka import KafkaProducer
 
 from salesfx import DealClosed, LeadCreated, Publisher, QuoteSent
 from salesfx.dashboards import documents
 from salesfx.local.ports import kept_ports
 from salesfx.reading import Month
 from salesfx.settings import load_settings
-from tests.stack_process import PATIENCE, StackProcess, eventually, running
+from tests.stack_process import StackProcess, eventually, running
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +33,23 @@ VARIABLES = {"$job": "salesfx", "$months_ago": "0", "$__rate_interval": "20s"}
 DASHBOARDS: dict[str, dict[str, Any]] = {name: json.loads(text) for name, text in documents().items()}
 WALL = DASHBOARDS["salesfx-wall.json"]
 ZONE = ZoneInfo("Europe/Sofia")
+TARGETS = """
+[[targets]]
+since = "2020-01"
+leads = 120
+qualified_leads = 40
+conversion = 0.25
+
+[[targets]]
+since = "2020-01"
+category = "new_account"
+booked_sales_value = 30000
+
+[[targets]]
+since = "2020-01"
+category = "expansion"
+booked_sales_value = 10000
+"""
 
 
 class Prometheus:
@@ -105,8 +121,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     if program is None:
         pytest.skip("there is no prometheus on the PATH (Debian's package of this name)")
     folder = tmp_path_factory.mktemp("dashboards")
+    config = folder / "salesfx.toml"
+    config.write_text(TARGETS, encoding="utf-8")
     with running(
-        "demo", folder / "data", "--leads-per-month", "100", environ={"SALESFX_HEARTBEAT_SECONDS": "1"}
+        "demo",
+        folder / "data",
+        "--leads-per-month",
+        "100",
+        before=("--config", str(config)),
+        environ={"SALESFX_HEARTBEAT_SECONDS": "1"},
     ) as stack:
         stack.wait_ready()
         stack.wait_said("live ones follow")
@@ -125,7 +148,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             prometheus = Prometheus(port)
             eventually("Prometheus answers", prometheus.ready)
             eventually("it has scraped", lambda: prometheus.now('salesfx_up{job="salesfx"} == 1'))
-            publish_rubbish(stack)
+            stack.publish_rubbish()
             yield Demo(stack, prometheus)
         except BaseException:
             print((folder / "prometheus.log").read_text(encoding="utf-8")[-6000:])  # noqa: T201
@@ -162,13 +185,6 @@ def publish_sales(stack: StackProcess) -> None:
             publisher.send(LeadCreated(event_id=f"{name}-1", source="fair", **common))
             publisher.send(QuoteSent(event_id=f"{name}-2", **quote, **common))
             publisher.send(DealClosed(event_id=f"{name}-3", deal_id=f"{name}-d", outcome="won", **money, **common))
-
-
-def publish_rubbish(stack: StackProcess) -> None:
-    """Let an event be refused, past the publisher, which would not send it."""
-    producer = KafkaProducer(bootstrap_servers=stack.kafka)
-    producer.send("lead_created", b"no JSON").get(PATIENCE)
-    producer.close()
 
 
 def targets() -> Iterator[Any]:
@@ -236,6 +252,35 @@ def test_a_second_server_does_not_count_twice(demo: Demo) -> None:
         return once == twice and len(once) == 2
 
     eventually("the sums agree", agree, 30)
+
+
+@pytest.mark.parametrize(
+    ("title", "kpi"),
+    [
+        ("Target and forecast of leads", "leads"),
+        ("Target and forecast of conversion", "conversion"),
+        ("Target and forecast of booked sales, ${currency}", "booked_sales_value"),
+    ],
+)
+def test_targets_and_forecasts_are_those_of_the_api(title: str, kpi: str, demo: Demo) -> None:
+    """Those of categories are added up; the pace is the target's share of the working time gone."""
+    (panel,) = [panel for panel in WALL["panels"] if panel["title"] == title]
+    month = str(Month.of(datetime.now(ZONE).date()))
+
+    def agree() -> bool:
+        progress = json.loads(demo.stack.get(f"/api/months/{month}/progress"))["kpis"][kpi]
+        expected = {
+            "Target": progress["target"],
+            **({} if kpi == "conversion" else {"Pace": progress["expected_by_now"]}),
+            "Forecast, low": progress["forecast"]["low"],
+            "Forecast, high": progress["forecast"]["high"],
+        }
+        shown = {each["legendFormat"]: demo.prometheus.target(each)[0]["value"][1] for each in panel["targets"]}
+        assert shown.keys() == expected.keys()
+        # Time goes by between the two.
+        return all(float(shown[name]) == pytest.approx(float(expected[name]), rel=0.001) for name in expected)
+
+    eventually("the numbers agree", agree, 60)
 
 
 def test_the_month_names_are_those_of_the_calendar(demo: Demo) -> None:

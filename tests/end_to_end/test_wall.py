@@ -1,10 +1,15 @@
 """The wall in a real browser, from a running stack with published events."""
 
 import json
+import re
 import signal
+import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,15 +17,23 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from salesfx import Publisher
+from salesfx.feed import SILENT_AFTER
+from salesfx.reading.progress import JUDGED_FROM
+from salesfx.settings import load_settings
+from salesfx.web.wall import WORDS
 from tests.browser import chromium
-from tests.stack_process import StackProcess, running, salesfx
+from tests.pictures import TARGETS
+from tests.stack_process import StackProcess, clean_environ, eventually, running, salesfx
 
 SIZES = {"hd": (1920, 1080), "uhd": (3840, 2160), "phone": (390, 844)}
 LARGE = 500
 """Value from which the wall stops for a won deal."""
-NOT_FITTING = """[...document.querySelectorAll(".card, .people, .detail, .body, .beside, header, footer")].filter(
+NOT_FITTING = """[...document.querySelectorAll(".card, .people, .detail, .body, .beside, header, footer, #flow, #connection")].filter(
     (e) => e.offsetParent && (e.scrollHeight > e.clientHeight + 2 || e.scrollWidth > e.clientWidth + 2)
 ).map((e) => `${e.closest("section")?.id} ${e.className} ${e.scrollWidth}>${e.clientWidth} ${e.scrollHeight}>${e.clientHeight}`)"""
+_PAINTED = """([number, since]) => document.querySelector("#card-leads .number").textContent === number
+    && Number(document.documentElement.dataset.painted) >= since"""
 NUMBERS = """() => Object.fromEntries([...document.querySelectorAll(".card")].map(
     (e) => [e.id.slice(5), e.querySelector(".number").textContent]))"""
 
@@ -52,12 +65,11 @@ EVENTS = [
 ]
 
 
-def publish(stack: StackProcess, *events: dict[str, Any]) -> float:
-    """Publish events; give when Kafka had them, in Unix time."""
+def publish(stack: StackProcess, *events: dict[str, Any]) -> None:
+    """Publish events."""
     lines = "\n".join(json.dumps(each) for each in events)
     done = salesfx("publish", "-", environ=stack.environ, stdin=lines.encode())
     assert done.status == 0, done.err
-    return time.time()
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +83,21 @@ def browser() -> Iterator[Browser]:
 def stack(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
     """A running stack with some events. It is started where there is a browser only."""
     assert browser.is_connected()
-    data = tmp_path_factory.mktemp("wall") / "data"
-    with running("up", data, environ={"SALESFX_WALL_CELEBRATES_FROM": str(LARGE)}) as started:
+    folder = tmp_path_factory.mktemp("wall")
+    config, data = folder / "salesfx.toml", folder / "data"
+    config.write_text(TARGETS, encoding="utf-8")
+    environ = {"SALESFX_WALL_CELEBRATES_FROM": str(LARGE), "SALESFX_HEARTBEAT_SECONDS": "1"}
+    with running("up", data, before=("--config", str(config)), environ=environ) as started:
         started.wait_ready()
         publish(started, *EVENTS)
         started.wait_taken(len(EVENTS))
         yield started
+
+
+def violations(page: Page) -> list[str]:
+    """Name the rules of accessibility that a page breaks."""
+    answer = Axe().run(page).response
+    return [f"{each['id']}: {[node['html'][:100] for node in each['nodes']]}" for each in answer["violations"]]
 
 
 class Wall:
@@ -106,8 +127,7 @@ class Wall:
 
     def violations(self) -> list[str]:
         """Name the rules of accessibility that the page breaks."""
-        answer = Axe().run(self.page).response
-        return [f"{each['id']}: {[node['html'][:100] for node in each['nodes']]}" for each in answer["violations"]]
+        return violations(self.page)
 
 
 @pytest.fixture
@@ -139,18 +159,17 @@ def test_the_numbers_are_those_of_the_command(wall: Wall, stack: StackProcess) -
 
 
 def test_an_event_appears_without_reloading(wall: Wall, stack: StackProcess) -> None:
-    """Within two seconds from Kafka's having it until it is painted."""
-    before = int(wall.numbers["leads"])
-    published = publish(stack, lead("live", "web"))
-    wall.page.wait_for_function(
-        "(n) => document.querySelector('#card-leads .number').textContent === n", arg=str(before + 1), timeout=10_000
-    )
-    wall.page.wait_for_function(
-        "(since) => Number(document.documentElement.dataset.painted) >= since", arg=published * 1000
-    )
-    took = int(wall.page.evaluate("document.documentElement.dataset.painted")) / 1000 - published
-    print(f"published to painted: {took:.2f} s")  # noqa: T201
-    assert took < 2
+    """Each of ten within two seconds, from before it is sent until it is painted; `-s` prints how long they took."""
+    before, took = int(wall.numbers["leads"]), []
+    with Publisher(load_settings(environ=stack.environ)) as publisher:
+        for number in range(1, 11):
+            sent = time.time()
+            publisher.send_json("lead_created", json.dumps(lead(f"live-{number}", "web")).encode())
+            publisher.flush()
+            wall.page.wait_for_function(_PAINTED, arg=[str(before + number), sent * 1000], timeout=10_000)
+            took.append(int(wall.page.evaluate("document.documentElement.dataset.painted")) / 1000 - sent)
+    print(f"sent to painted: {statistics.median(took):.2f} s, at most {max(took):.2f} s")  # noqa: T201
+    assert max(took) < 2
     assert not wall.complaints
 
 
@@ -180,6 +199,27 @@ def test_a_number_is_explained_by_the_keyboard_alone(wall: Wall) -> None:
     expect(dialog).to_have_count(0)
     assert wall.page.evaluate("document.activeElement.parentElement.id") == "title-qualified"
     assert not wall.complaints
+
+
+def test_what_makes_a_number_up_fits_a_phone(browser: Browser, stack: StackProcess) -> None:
+    """Every part of a deal can be seen without scrolling sideways, and the way back too."""
+    wall = Wall(browser, stack, "phone", "lang=bg")
+    wall.page.locator("#title-booked button").click()
+    dialog, scroll = wall.page.get_by_role("dialog"), wall.page.locator("dialog .scroll")
+    row = dialog.get_by_role("row").filter(has_text="D1")
+    for part in ("290,00", "web", "won on"):
+        expect(row.get_by_role("cell").filter(has_text=part).first).to_be_in_viewport(ratio=1)
+    assert scroll.evaluate("(e) => e.scrollWidth <= e.clientWidth")
+    expect(dialog.get_by_role("button", name=WORDS["bg"]["close"])).to_be_in_viewport(ratio=1)
+    assert wall.violations() == []
+    assert wall.complaints == []
+    wall.context.close()
+
+
+def test_a_comparison_has_no_colour_in_the_first_fifth(wall: Wall, stack: StackProcess) -> None:
+    """Nor is it without one afterwards."""
+    gone = json.loads(stack.get("/api/wall"))["progress"]["working_time_gone"]
+    assert wall.page.evaluate("document.querySelector('#cards').classList.contains('early')") is (gone < JUDGED_FROM)
 
 
 def test_salespeople_can_be_switched_off(wall: Wall) -> None:
@@ -214,6 +254,55 @@ def test_every_look(browser: Browser, stack: StackProcess, size: str, theme: str
     wall.context.close()
 
 
+SERVE = """
+import asyncio, sys
+from datetime import UTC, datetime, timedelta
+from salesfx.server import serve
+from salesfx.settings import load_settings
+ahead = timedelta(minutes=int(sys.argv[1]))
+asyncio.run(serve(load_settings(), ready=lambda url: print(url, flush=True), now=lambda: datetime.now(UTC) + ahead))
+"""
+
+
+@contextmanager
+def serving(stack: StackProcess, *, minutes_ahead: int = 0, **environ: str) -> Iterator[str]:
+    """Run another server of the same tables, whose clock may be ahead."""
+    settings = clean_environ({**stack.environ, "SALESFX_HTTP_PORT": "0", **environ})
+    command = [sys.executable, "-c", SERVE, str(minutes_ahead)]
+    with subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def guarded(stack: StackProcess) -> Iterator[str]:
+    """A server that asks for a token."""
+    with serving(stack, SALESFX_HTTP_TOKEN="s3cret") as url:
+        yield url
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+def test_whoever_has_the_token_comes_to_the_wall_that_was_asked_for(browser: Browser, guarded: str, size: str) -> None:
+    """The page that asks speaks the language, has the theme, breaks no rule, and says what was wrong."""
+    width, height = SIZES[size]
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.goto(guarded + "/?lang=bg&theme=dark")
+    words = WORDS["bg"]
+    for said, token in ((words["ask_text"], "wrong"), (words["ask_wrong"], "s3cret")):
+        expect(page.locator("main")).to_contain_text(said)
+        assert violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.get_by_label(words["ask_label"]).fill(token)
+        page.keyboard.press("Enter")
+    expect(page.locator("#connection")).to_have_text(words["live"])
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert "s3cret" not in page.url
+    page.close()
+
+
 def test_without_script_the_numbers_stand_there(browser: Browser, stack: StackProcess) -> None:
     """Once."""
     context = browser.new_context(java_script_enabled=False)
@@ -235,6 +324,81 @@ def test_a_server_that_is_killed_comes_back_by_itself(wall: Wall, stack: StackPr
     publish(stack, lead("after", "web"))
     expect(wall.page.locator("#card-leads .number")).to_have_text(str(before + 1), timeout=10_000)
     assert wall.page.evaluate("window.stillTheSame")
+
+
+@pytest.mark.parametrize(
+    ("language", "silent", "incomplete"),
+    [
+        ("en", "The feed {feed} has been silent since {since}", "Incomplete · numbers of"),
+        ("bg", "Потокът {feed} мълчи от {since}", "Непълни · данни от"),
+    ],
+)
+def test_a_feed_that_falls_silent_is_named(
+    browser: Browser, stack: StackProcess, language: str, silent: str, incomplete: str
+) -> None:
+    """The wall greys out while nobody does anything, says which feed and since when, and recovers with the next heartbeat."""
+    wall = Wall(browser, stack, query=f"lang={language}")
+    # Of a length that takes a second line.
+    feed = f"crm of the branch in Veliko Tarnovo ({language})"
+    sent = datetime.now(UTC) - SILENT_AFTER + timedelta(seconds=4)
+    flow, connection, body = (wall.page.locator(found) for found in ("#flow", "#connection", "body.stale"))
+    stack.heartbeat(feed, sent)
+    eventually("the feed is heard", lambda: f'feed="{feed}"' in stack.get("/metrics"))
+    expect(connection).to_have_attribute("data-state", "live")
+    expect(body).to_have_count(0)
+    expect(body).to_have_count(1, timeout=20_000)
+    since = sent.astimezone(ZoneInfo("Europe/Sofia"))
+    written = f"{since:%H:%M}" if language == "bg" else f"{int(since.strftime('%I'))}:{since:%M %p}"
+    expect(flow).to_have_text(re.compile(re.escape(silent.format(feed=feed, since="")) + written.replace(" ", r"\s")))
+    expect(connection).to_contain_text(incomplete)
+    assert wall.page.evaluate("getComputedStyle(document.querySelector('main')).filter") == "grayscale(1)"
+    assert wall.page.evaluate(NOT_FITTING) == []
+    assert wall.violations() == []
+    stack.heartbeat(feed, datetime.now(UTC))
+    expect(connection).to_have_attribute("data-state", "live", timeout=10_000)
+    expect(body).to_have_count(0)
+    assert wall.complaints == []
+    wall.context.close()
+
+
+def test_a_worker_that_is_not_heard_is_told(browser: Browser, stack: StackProcess) -> None:
+    """With since when, and of what: the server's clock is six minutes ahead, and so its last heartbeat as old."""
+    page = browser.new_page(viewport={"width": 1920, "height": 1080})
+    with serving(stack, minutes_ahead=6) as url:
+        page.goto(url + "/?lang=en")
+        expect(page.locator("#flow")).to_have_text(
+            re.compile(r"Nothing gets through since \d?\d:\d\d\s[AP]M: deals, leads, quotes")
+        )
+        expect(page.locator("#connection")).to_contain_text("Incomplete")
+        expect(page.locator("body.stale")).to_have_count(1)
+    page.close()
+
+
+def test_leads_that_are_refused_are_told(wall: Wall, stack: StackProcess) -> None:
+    """As long as most of the last ones were."""
+    stack.publish_rubbish(10)
+    expect(wall.page.locator("#flow")).to_contain_text("Most new leads are refused, the last at", timeout=10_000)
+    expect(wall.page.locator("body.stale")).to_have_count(1)
+    publish(stack, *(lead(f"good-{number}", "web") for number in range(10)))
+    expect(wall.page.locator("#connection")).to_have_attribute("data-state", "live", timeout=10_000)
+    expect(wall.page.locator("body.stale")).to_have_count(0)
+
+
+@pytest.mark.slow
+def test_events_that_do_not_get_through_are_counted(wall: Wall, stack: StackProcess) -> None:
+    """A worker that hangs: after a minute the wall is grey and says how many wait; and goes on with the worker."""
+    worker = stack.wait_child("salesfx worker")
+    connection, before = wall.page.locator("#connection"), int(wall.numbers["leads"])
+    worker.send_signal(signal.SIGSTOP)
+    try:
+        publish(stack, lead("waits", "web"))
+        expect(connection).to_contain_text(re.compile(r"\d events? waits? in Kafka"), timeout=90_000)
+        expect(wall.page.locator("body.stale")).to_have_count(1)
+        assert int(wall.numbers["leads"]) == before
+    finally:
+        worker.send_signal(signal.SIGCONT)
+    expect(wall.page.locator("#card-leads .number")).to_have_text(str(before + 1), timeout=30_000)
+    expect(connection).to_have_attribute("data-state", "live", timeout=30_000)
 
 
 def test_old_numbers_are_grey_and_say_so(wall: Wall, stack: StackProcess) -> None:

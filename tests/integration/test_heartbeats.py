@@ -9,7 +9,7 @@ import pytest
 
 from salesfx import InvalidEventError, Publisher
 from salesfx.events import TOPICS
-from salesfx.feed import heard_feeds, trouble
+from salesfx.feed import heard_feeds, troubles
 from salesfx.heartbeat import HEADER, WORKER, message
 from salesfx.pulse import FeedNameError, Pulse
 from salesfx.tables.feed_marks import heartbeats_in
@@ -61,8 +61,8 @@ async def test_a_workers_heartbeats_get_through_and_change_nothing(site: Site) -
     assert sum(each.events for each in (report.log or {}).values()) == len(events)
     snapshot = await site.snapshot()
     assert snapshot is not None
-    assert trouble(snapshot, datetime.now(UTC)) == []
-    assert len(trouble(snapshot, datetime.now(UTC) + timedelta(minutes=6))) == len(TOPICS)
+    assert troubles(snapshot, datetime.now(UTC)) == []
+    assert len(troubles(snapshot, datetime.now(UTC) + timedelta(minutes=6))) == len(TOPICS)
 
 
 async def is_heard(site: Site, feed: str) -> bool:
@@ -79,7 +79,7 @@ async def test_no_heartbeat_is_sent_where_none_is_wanted(site: Site) -> None:
     assert sum((await site.ends()).values()) == len(events)
     snapshot = await site.snapshot()
     assert snapshot is not None
-    assert trouble(snapshot, datetime.now(UTC) + timedelta(days=1)) == []
+    assert troubles(snapshot, datetime.now(UTC) + timedelta(days=1)) == []
 
 
 async def test_a_malformed_heartbeat_is_a_dead_letter_and_both_count_it(site: Site) -> None:

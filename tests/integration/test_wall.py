@@ -10,6 +10,8 @@ import pytest
 
 from salesfx.reading.wall import Wall
 from salesfx.settings import Settings
+from salesfx.targets.lines import TargetLine
+from salesfx.web.watch import ANEW_SECONDS
 from tests.integration.test_server import NO_KAFKA, fill, get, serving
 
 HTML = {"Accept": "text/html"}
@@ -45,13 +47,15 @@ async def test_the_document_is_what_the_months_say(settings: Settings) -> None:
 
 
 async def test_salespeople_can_be_left_out(settings: Settings) -> None:
-    """Then no part of the document names one."""
+    """Then no part of the document names one, those who have a target neither."""
     await fill(settings)
+    settings = msgspec.structs.replace(settings, targets=(TargetLine(since="2026-01", salesperson="Мария", leads=5),))
     async with serving(settings) as url:
-        assert "unassigned" in (await get(url + "/api/wall"))[1]
+        body = (await get(url + "/api/wall"))[1]
+    assert ("unassigned" in body, "Мария" in body) == (True, True)
     async with serving(msgspec.structs.replace(settings, wall_salespeople=False)) as url:
         body = (await get(url + "/api/wall"))[1]
-    assert "unassigned" not in body
+    assert ("unassigned" in body, "Мария" in body) == (False, False)
     assert msgspec.json.decode(body, type=Wall).month.sales.booked["expansion"].value == "1150.00"
 
 
@@ -67,6 +71,22 @@ async def test_listeners_are_told_of_trouble_and_of_its_end(settings: Settings) 
         await fill(settings)
         name, document = await asyncio.wait_for(next_event(response), 5)
     assert (name, document["month"]["sales"]["booked"]["expansion"]["count"]) == ("wall", 1)
+
+
+async def test_listeners_are_told_that_kafka_does_not_answer(settings: Settings) -> None:
+    """As soon as the server knows, though nothing changes in the tables."""
+    await fill(settings)
+    async with (
+        serving(settings) as url,
+        aiohttp.ClientSession() as session,
+        session.get(url + "/api/wall/events") as response,
+        asyncio.timeout(ANEW_SECONDS / 2),
+    ):
+        answers = None
+        while answers is None:
+            _, document = await next_event(response)
+            answers = document["feed"]["kafka_answers"]
+    assert answers is False
 
 
 async def test_listeners_are_bounded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +141,12 @@ async def test_a_browser_hands_the_token_in_once(settings: Settings) -> None:
             assert all(word in cookie for word in ("HttpOnly", "SameSite=Strict", "Path=/"))
             async with session.get(url + "/api/wall") as answer:
                 assert answer.status == 200
+            asked = "lang=bg&theme=dark"
+            async with session.post(f"{url}/enter?{asked}", data={"token": "wrong"}) as refused:
+                body = await refused.text()
+                assert ('lang="bg"' in body, f'action="/enter?{asked.replace("&", "&amp;")}"' in body) == (True, True)
+            async with session.post(f"{url}/enter?{asked}", data={"token": "s3cret"}, allow_redirects=False) as entered:
+                assert entered.headers["Location"] == f"/?{asked}"
         value = cookie.partition("=")[2].partition(";")[0]
     async with serving(msgspec.structs.replace(settings, http_token="another")) as url:
         assert (await get(url + "/api/wall", Cookie=f"salesfx_access={value}"))[0] == 401

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from salesfx.definitions import Definitions
-from salesfx.feed import heard_feeds, trouble
+from salesfx.feed import heard_feeds, troubles
 from salesfx.tables import Snapshot
 
 NOW = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
@@ -31,14 +31,14 @@ def heard(feed: str, past: timedelta, *topics: str) -> dict[str, str]:
 
 def said(marks: dict[str, str]) -> str:
     """Put all sentences into one text."""
-    return " ".join(trouble(snapshot(marks), NOW))
+    return " ".join(each.sentence for each in troubles(snapshot(marks), NOW))
 
 
 def test_tables_from_before_heartbeats_are_not_called_broken() -> None:
     """However old their last event and commit are."""
-    assert trouble(snapshot({}), NOW) == []
+    assert troubles(snapshot({}), NOW) == []
     assert (
-        trouble(snapshot({"last_event|lead_created:0": ago(90 * DAY), "last_commit|lead_created:0": ago(DAY)}), NOW)
+        troubles(snapshot({"last_event|lead_created:0": ago(90 * DAY), "last_commit|lead_created:0": ago(DAY)}), NOW)
         == []
     )
 
@@ -51,11 +51,12 @@ def test_all_is_well_while_heartbeats_come() -> None:
 def test_a_worker_that_is_not_heard_means_that_nothing_gets_through() -> None:
     """The sentence names the topic, and since when in the business time zone; the feeds are not blamed for it."""
     marks = heard("worker", MINUTE) | heard("worker", 6 * MINUTE, "lead_created") | heard("crm", 20 * MINUTE)
-    [sentence] = trouble(snapshot(marks), NOW)
-    assert "lead_created since 2026-11-20 11:24 " in sentence
-    [sentence] = trouble(snapshot(marks, Definitions(timezone="UTC")), NOW)
-    assert "lead_created since 2026-11-20 09:24 " in sentence
-    assert len(trouble(snapshot(heard("worker", 30 * DAY)), NOW)) == 3, "a worker does not go out of use"
+    [found] = troubles(snapshot(marks), NOW)
+    assert (found.kind, found.name, found.since) == ("stuck", "lead_created", NOW - 6 * MINUTE)
+    assert "lead_created since 2026-11-20 11:24 " in found.sentence
+    [found] = troubles(snapshot(marks, Definitions(timezone="UTC")), NOW)
+    assert "lead_created since 2026-11-20 09:24 " in found.sentence
+    assert len(troubles(snapshot(heard("worker", 30 * DAY)), NOW)) == 3, "a worker does not go out of use"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,8 @@ def test_a_feed_that_falls_silent_is_missed_for_a_week(past: timedelta, is_misse
     found = said(heard("worker", MINUTE) | heard("salesforce", past))
     assert ("The feed salesforce was last heard at" in found) is is_missed
     assert bool(found) is is_missed
+    each = troubles(snapshot(heard("worker", MINUTE) | heard("salesforce", past)), NOW)
+    assert [(one.kind, one.name, one.since) for one in each] == [("silent", "salesforce", NOW - past)] * is_missed
 
 
 def test_a_feed_is_heard_where_any_topic_has_its_heartbeat() -> None:

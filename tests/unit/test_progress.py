@@ -103,6 +103,19 @@ async def test_a_month_to_date_beside_the_same_days_and_the_target() -> None:
     assert list(seen.by_salesperson["maria"]) == list(KPIS)
 
 
+async def test_the_forecasts_ends_decide() -> None:
+    """Behind is what is reached with one tenth of probability at most, ahead what is missed so; all between is on track."""
+    now = datetime(2026, 11, 20, 13, 30, tzinfo=UTC)
+    forecast = (await progress(CELLS, NOVEMBER, now)).kpis["leads"].forecast
+    assert forecast is not None
+    low, high = int(forecast.low), int(forecast.high)
+    assert low < 150 < high
+    expected = {low: Verdict.AHEAD, low + 1: Verdict.ON_TRACK, high: Verdict.ON_TRACK, high + 1: Verdict.BEHIND}
+    for target, verdict in expected.items():
+        settings = Settings(timezone="UTC", targets=(TargetLine(since="2026-01", leads=target),))
+        assert (await progress(CELLS, NOVEMBER, now, settings)).kpis["leads"].verdict is verdict, target
+
+
 async def test_nothing_is_judged_in_the_first_fifth() -> None:
     """Four of 21 days are less than a fifth, and one minute into the fifth is still; its afternoon is more."""
     early = await progress(CELLS, NOVEMBER, datetime(2026, 11, 6, 9, 1, tzinfo=UTC))

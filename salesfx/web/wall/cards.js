@@ -10,6 +10,7 @@ const CATEGORIES = ["new_account", "expansion", "returning"];
 const ROWS = 5;
 const ROWS_WITH_TARGET = 4;
 const PEOPLE = 13;
+const NOT_JUDGED_BEFORE = 0.2; // as JUDGED_FROM of salesfx/reading/progress.py
 
 /** Draws all of a document. `explain(metric)` shows what makes a number up. */
 export function draw(wall, explain) {
@@ -58,6 +59,8 @@ export function draw(wall, explain) {
     explain: () => explain("booked_sales_value"),
   });
   people(wall);
+  // A month that has just begun is neither good nor bad.
+  document.getElementById("cards").classList.toggle("early", wall.progress.working_time_gone < NOT_JUDGED_BEFORE);
   fitNumbers();
 }
 

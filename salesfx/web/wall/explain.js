@@ -47,7 +47,8 @@ function listed(told, wall) {
   return el("div", {},
     el("p.soft", {}, say(words.shown_of, { shown: number(shown.length), count: number(told.count), sum: write(told.sum) }, told.count)),
     el("div.scroll", { tabindex: "0", role: "region", "aria-label": words.explain },
-      el("table", {},
-        el("thead", {}, el("tr", {}, ...Object.keys(columns).map((name) => el(`th.of-${name}`, { scope: "col" }, words.columns[name])))),
-        el("tbody", {}, ...shown.map((each) => el("tr", {}, ...Object.entries(columns).map(([name, cell]) => el(`td.of-${name}`, {}, cell(each)))))))));
+      // Roles, because a table that a phone shows as a list would be none to a screen reader.
+      el("table", { role: "table" },
+        el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...Object.keys(columns).map((name) => el(`th.of-${name}`, { scope: "col", role: "columnheader" }, words.columns[name])))),
+        el("tbody", { role: "rowgroup" }, ...shown.map((each) => el("tr", { role: "row" }, ...Object.entries(columns).map(([name, cell]) => el(`td.of-${name}`, { role: "cell", lang: name === "why" ? "en" : null }, cell(each)))))))));
 }

@@ -4,10 +4,11 @@ import { el } from "./dom.js";
 import { explain } from "./explain.js";
 import { Feed } from "./feed.js";
 import { celebrate } from "./moment.js";
-import { language, monthAndYear, named, number, say, time, words } from "./words.js";
+import { language, minute, monthAndYear, named, number, say, time, words } from "./words.js";
 
 const BEHIND_AFTER = 60;
 const RELOAD_AFTER = 5_000;
+const NAMED = 3;
 const root = document.documentElement;
 const byId = (id) => document.getElementById(id);
 const build = document.querySelector("meta[name=build]").content;
@@ -54,20 +55,36 @@ function showFlow() {
 
 function sentence(flow) {
   const window = flow.windows.find((each) => each.rings && (flow.state !== "silent" || each.window === "since_last_lead")) ?? flow.windows[0];
-  if (flow.state === "feed_broken" && language === "en" && flow.feed_trouble.length) return `${words.flow.feed_broken}: ${flow.feed_trouble[0]}`;
+  if (flow.state === "feed_broken") return feedTroubles() || words.flow.feed_broken;
   if (flow.state === "silent") {
-    return say(words.flow.silent, { time: time(Date.parse(flow.last_lead_before), wall.timezone), expected: number(window?.expected ?? 0) });
+    return say(words.flow.silent, { time: minute(Date.parse(flow.last_lead_before), wall.timezone), expected: number(window?.expected ?? 0) });
   }
   if (flow.state !== "low") return words.flow[flow.state];
   const days = parseInt(window.window, 10);
   return say(days === 1 ? words.flow.low_day : words.flow.low, { observed: number(window.observed), expected: number(window.expected), days });
 }
 
+/** Names the feeds that went silent, and what does not get through, each with since when. */
+function feedTroubles() {
+  return ["stuck", "silent", "refused"].flatMap((kind) => {
+    const found = wall.feed.troubles.filter((each) => each.kind === kind);
+    if (!found.length) return [];
+    const names = found.map((each) => words.topics[each.name] ?? each.name);
+    const since = Math.min(...found.map((each) => Date.parse(each.since)));
+    return [say(words.feed[kind], { names: listed(names), time: minute(since, wall.timezone) }, names.length)];
+  }).join(" · ");
+}
+
+function listed(names) {
+  if (names.length <= NAMED) return names.join(", ");
+  return `${names.slice(0, NAMED - 1).join(", ")} ${say(words.more, { count: names.length - NAMED + 1 })}`;
+}
+
 function quietSources(flow) {
   const inState = (state) => Object.entries(flow.by_source).filter(([, each]) => each.state === state).map(([name]) => named(name));
   return ["silent", "low"].flatMap((state) => {
     const sources = inState(state);
-    return sources.length ? [el("span.quiet", {}, ` ${say(words[`${state}_sources`], { sources: sources.join(", ") })}`)] : [];
+    return sources.length ? [el("span.quiet", {}, ` ${say(words[`${state}_sources`], { sources: listed(sources) })}`)] : [];
   });
 }
 
@@ -89,9 +106,9 @@ function connection() {
   const { kafka_answers, lag, last_commit } = wall.feed;
   if (kafka_answers === false) return ["stale", words.kafka_away + asOf];
   if (lag > 0 && Date.now() / 1000 - (last_commit ?? 0) > BEHIND_AFTER) {
-    return ["stale", say(words.behind, { lag: number(lag), time: last_commit === null ? "–" : time(last_commit * 1000, zone) })];
+    return ["stale", say(words.behind, { lag: number(lag), time: last_commit === null ? "–" : time(last_commit * 1000, zone) }, lag)];
   }
-  if (wall.lead_flow.state === "feed_broken") return ["stale", words.flow.feed_broken + asOf];
+  if (wall.lead_flow.state === "feed_broken") return ["stale", words.incomplete + asOf];
   return ["live", words.live];
 }
 

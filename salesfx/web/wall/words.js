@@ -51,9 +51,13 @@ export const monthAndYear = (month) => written(month, { month: "long", year: "nu
 export const monthName = (month) => written(month, { month: "long" });
 export const shortMonth = (month) => written(month, { month: "short", year: "2-digit" });
 
+const HOUR = language === "en" ? "numeric" : "2-digit"; // 7:05 PM, 07:05
 /** Time of day in the business time zone, with the date where that is another than today's. */
-export function time(instant, timeZone) {
-  const parts = { timeZone, hour: "2-digit", minute: "2-digit", second: "2-digit" };
+export const time = (instant, timeZone) => minute(instant, timeZone, { second: "2-digit" });
+
+/** The same without seconds. */
+export function minute(instant, timeZone, further = {}) {
+  const parts = { timeZone, hour: HOUR, minute: "2-digit", ...further };
   const day = (when) => new Intl.DateTimeFormat("en", { timeZone, dateStyle: "short" }).format(when);
   if (day(instant) !== day(new Date())) Object.assign(parts, { day: "numeric", month: "short" });
   return new Intl.DateTimeFormat(language, parts).format(instant);

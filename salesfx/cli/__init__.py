@@ -17,6 +17,7 @@ COMMANDS = {
     "up": "salesfx.cli.up:up",
     "kpi": "salesfx.cli.kpi:kpi",
     "report": "salesfx.cli.report:report",
+    "restated": "salesfx.cli.restated:restated_",
     "explain": "salesfx.cli.explain:explain_",
     "show": "salesfx.cli.show:show",
     "lead-flow": "salesfx.cli.lead_flow:lead_flow_",

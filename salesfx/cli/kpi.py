@@ -1,4 +1,4 @@
-"""`salesfx kpi`: the four KPIs of one month."""
+"""`salesfx kpi`: the four KPIs of one month, as they are or as they were known."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -7,6 +7,10 @@ import click
 import msgspec
 from rich.console import Console
 
+from salesfx.cli.log_reading import log_progress, tables_and_log
+from salesfx.cli.moment import MomentType, refuse_future
+from salesfx.looking_back import Known, known_at
+from salesfx.looking_back.arrivals import Advance
 from salesfx.reading import Month, MonthReport, Reader, current_month
 from salesfx.reading.table import print_report
 from salesfx.settings import Settings
@@ -29,12 +33,32 @@ class MonthType(click.ParamType):
 
 @click.command()
 @click.option("--month", type=MonthType(), help="The month; by default the current one in the business time zone.")
+@click.option(
+    "--known-at",
+    "moment",
+    type=MomentType(end=True),
+    help="As it was known then, from Kafka's log: an instant like 2026-11-01T09:00:00+02:00, or a date, which is the end of "
+    "that day in the business time zone.",
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON, as /api/months/YYYY-MM gives it.")
 @click.pass_obj
-def kpi(settings: Settings, month: Month | None, as_json: bool) -> None:
-    """Show the four KPIs of one month."""
-    current = current_month(datetime.now(UTC), settings.timezone)
-    report = asyncio.run(_read(settings, current if month is None else month))
+def kpi(settings: Settings, *, month: Month | None, moment: datetime | None, as_json: bool) -> None:
+    """Show the four KPIs of one month.
+
+    With --known-at as the events make it that Kafka had got by TIME, under the definitions of today; see
+    docs/looking-back.md.
+    """
+    now = datetime.now(UTC)
+    current = current_month(now, settings.timezone)
+    chosen = current if month is None else month
+    if moment is None:
+        report = asyncio.run(_read(settings, chosen))
+    else:
+        refuse_future(moment, now, "--known-at", "leave --known-at out to see what is known now")
+        with log_progress() as advance:
+            known = asyncio.run(_known(settings, chosen, moment, advance))
+        click.echo(_told(known, moment), err=True)
+        report, current = known.report, current_month(moment, settings.timezone)
     if as_json:
         # Bytes: JSON is UTF-8 whatever the terminal is.
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
@@ -48,3 +72,18 @@ async def _read(settings: Settings, month: Month) -> MonthReport:
         return await reader.month(month)
     finally:
         await reader.close()
+
+
+async def _known(settings: Settings, month: Month, moment: datetime, advance: Advance) -> Known:
+    async with tables_and_log(settings) as (reader, log):
+        return await known_at(log, await reader.snapshot(), month, moment, advance)
+
+
+def _told(known: Known, moment: datetime) -> str:
+    """Say what the report is made from."""
+    at = moment.isoformat()
+    if not known.events:
+        first = f"Kafka got its first event after {at}" if known.later else "there is no event in Kafka's log"
+        return f"{first}: nothing was known then, so every number is 0"
+    refused = f", {known.refused:,} of which cannot be used" if known.refused else ""
+    return f"from {known.events:,} events that Kafka had got by {at}{refused}; {known.later:,} messages came later"

@@ -19,7 +19,7 @@ from salesfx.errors import SalesfxError
 from salesfx.looking_back import Restated, Restating, restated
 from salesfx.looking_back.arrivals import Advance
 from salesfx.looking_back.restated import TOTAL, Change, Kind, Number, end_of
-from salesfx.reading import Month
+from salesfx.reading import Month, current_month
 from salesfx.reading.shown import grouped, printable
 from salesfx.settings import Settings
 from salesfx.tables.layout import MONTH
@@ -54,9 +54,9 @@ def restated_(settings: Settings, *, month: Month, since: datetime | None, as_js
     tables show, 1 where it does not.
     """
     now = datetime.now(UTC)
-    moment = end_of(month, settings.timezone) if since is None else since
-    if since is None and moment > now:
+    if since is None and month >= current_month(now, settings.timezone):
         raise click.UsageError(f"{month} has not ended; --since TIME shows how it has changed since then.")
+    moment = end_of(month, settings.timezone) if since is None else since
     refuse_future(moment, now, "--since", "nothing can have changed since")
     with log_progress() as advance:
         answer = asyncio.run(_asked(settings, month, moment, advance))
@@ -120,10 +120,8 @@ def _print_event(event: Restating, console: Console) -> None:
     head = f"{event.arrived_at.isoformat(timespec='seconds')}  {_WORDS[event.kind]}: {event.entity}"
     console.print()
     console.print(Text(printable(head), "bold"), soft_wrap=True)
-    lines = [
-        f"event {printable(event.event_id)} of {event.occurred_at.isoformat(timespec='seconds')} at "
-        f"{event.topic}[{event.partition}]@{event.offset}"
-    ]
+    what = f"event {printable(event.event_id)} of {event.occurred_at.isoformat(timespec='seconds')}"
+    lines = [f"{what} at {event.topic}[{event.partition}]@{event.offset}"]
     by_label = (
         f"{_difference(number)} {printable(field)}"
         for field, number in event.changes.items()

@@ -27,8 +27,11 @@ class Stored(NamedTuple):
 class ListedLog:
     """See `salesfx.event_log.LogSource`; all messages of a topic lie in one partition, in the order that they are given."""
 
-    def __init__(self, messages: Iterable[tuple[int, str, bytes]], timestamp_type: int = LOG_APPEND_TIME) -> None:
-        """Make one of (timestamp in milliseconds, topic, value)."""
+    def __init__(
+        self, messages: Iterable[tuple[int, str, bytes]], timestamp_type: int = LOG_APPEND_TIME, *, at_once: int = 2
+    ) -> None:
+        """Make one of (timestamp in milliseconds, topic, value), which gives so many records in one piece."""
+        self._at_once = at_once
         self.partitions: dict[str, list[Stored]] = {}
         for timestamp, topic, value in messages:
             partition = self.partitions.setdefault(topic, [])
@@ -44,10 +47,10 @@ class ListedLog:
         return [Range(field.rpartition(":")[0], 0, 0, end) for field, end in offsets.items()]
 
     async def read(self, ranges: list[Range]) -> AsyncIterator[Piece]:
-        """Give two records at a time."""
+        """Give piece after piece."""
         for each in ranges:
-            for start in range(each.begin, each.end, 2):
-                end = min(start + 2, each.end)
+            for start in range(each.begin, each.end, self._at_once):
+                end = min(start + self._at_once, each.end)
                 yield Piece(each, start, end, list(self.partitions[each.topic][start:end]))
 
     def arrivals(self) -> list[Arrival]:

@@ -8,12 +8,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from salesfx.business_time import to_instant
+from salesfx.cli.kpi import kpi
+from salesfx.cli.restated import restated_
 from salesfx.decoder import decode
 from salesfx.definitions import Definitions
 from salesfx.kpi import Cells
@@ -24,6 +28,7 @@ from salesfx.reading import Month
 from salesfx.reading.numbers import of_month
 from salesfx.reading.report import report_of
 from salesfx.rules import Rules
+from salesfx.settings import Settings
 from salesfx.tables.layout import MONTH, by_table
 from tests.events_strategy import DEFINITIONS, events
 from tests.folding import FoldedTables
@@ -151,6 +156,24 @@ async def test_each_event_has_just_what_it_added(messages: list[tuple[int, tuple
         after = table(tables.cells, OCTOBER)
         assert sum_of([listed.get((arrival.topic, arrival.offset), {})]) == difference(before, after)
         before = after
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "sentence"),
+    [
+        (kpi, ["--month", "2026-10", "--known-at", "2099-01-01"], "has not come yet; leave --known-at out"),
+        (kpi, ["--month", "2026-10", "--known-at", "yesterday"], "'yesterday'"),
+        (restated_, ["2026-10", "--since", "2099-01-01T00:00:00Z"], "has not come yet; nothing can have changed since"),
+        (restated_, ["2099-01"], "2099-01 has not ended; --since TIME"),
+        (restated_, ["9999-12"], "9999-12 has not ended; --since TIME"),
+        (restated_, ["2026-13"], "'2026-13' is not a month"),
+    ],
+)
+def test_moments_that_have_not_come_are_refused(command: click.Command, arguments: list[str], sentence: str) -> None:
+    """As usage errors, before any server is asked."""
+    result = CliRunner().invoke(command, arguments, obj=Settings(kafka="127.0.0.1:1", redis="redis://127.0.0.1:1"))
+    assert (result.exit_code, result.exception.__class__) == (2, SystemExit)
+    assert sentence in result.output
 
 
 def event(topic: str, key: str, occurred_at: str, **fields: Any) -> tuple[str, bytes]:
@@ -285,7 +308,7 @@ async def test_500_backdated_and_corrected_deals_added_to_real_data() -> None:
     rules = Rules(Definitions(currency="USD"))
     real = test_importer.messages(test_importer.TestMavenCrm().events(file))
     added = backdated(real, 250) + corrected(real, 250)
-    log = ListedLog((milliseconds(at), *message) for at, message in enumerate(real + added))
+    log = ListedLog(((milliseconds(at), *message) for at, message in enumerate(real + added)), at_once=4000)
     then, now = folded(real, rules), folded(real + added, rules)
     since, listed = BEGIN + timedelta(seconds=len(real) - 1), Counter[str]()
     for month in months_of(now):

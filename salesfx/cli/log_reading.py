@@ -7,14 +7,20 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from salesfx.errors import SalesfxError
 from salesfx.event_log import KafkaSource, LogSource
 from salesfx.kafka_security import quiet_kafka_python
+from salesfx.looking_back import Restated
 from salesfx.looking_back.arrivals import READING, REPLAYING, Advance
 from salesfx.reading import Reader
 from salesfx.settings import Settings
 from salesfx.tables import tables_of
 
 _STAGES = {READING: "of the log read", REPLAYING: "later messages folded, one by one"}
+
+
+class LogDiffersError(SalesfxError):
+    """The log adds up to something else than the tables show."""
 
 
 class TablesAndLog(NamedTuple):
@@ -57,3 +63,17 @@ def log_progress() -> Iterator[Advance]:
             progress.advance(tasks[stage], done)
 
         yield advance
+
+
+def refuse_difference(answer: Restated) -> None:
+    """End with an error where the log adds up to something else than the tables show.
+
+    Raises:
+        LogDiffersError: It does.
+
+    """
+    if not answer.agrees:
+        raise LogDiffersError(
+            f"the tables show other numbers for {answer.month} than the log adds up to. `salesfx audit --from-log --month "
+            f"{answer.month}` names the cells and who is behind them, and docs/audit.md says what to do."
+        )

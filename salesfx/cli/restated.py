@@ -13,9 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from salesfx.cli.kpi import MonthType
-from salesfx.cli.log_reading import log_progress, tables_and_log
+from salesfx.cli.log_reading import log_progress, refuse_difference, tables_and_log
 from salesfx.cli.moment import MomentType, refuse_future
-from salesfx.errors import SalesfxError
 from salesfx.looking_back import Restated, Restating, restated
 from salesfx.looking_back.arrivals import Advance
 from salesfx.looking_back.restated import TOTAL, Change, Kind, Number, end_of
@@ -31,10 +30,6 @@ _WORDS = {
     Kind.RETRACTION: "withdrawal",
     Kind.NEW: "later business",
 }
-
-
-class LogDiffersError(SalesfxError):
-    """The log adds up to something else than the tables show."""
 
 
 @click.command("restated", short_help="Show how a month has changed since it ended, and which events did it.")
@@ -64,11 +59,7 @@ def restated_(settings: Settings, *, month: Month, since: datetime | None, as_js
         click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2))
     else:
         _print(answer, Console())
-    if not answer.agrees:
-        raise LogDiffersError(
-            f"the tables show other numbers for {month} than the log adds up to. `salesfx audit --from-log --month {month}` "
-            "names the cells and who is behind them, and docs/audit.md says what to do."
-        )
+    refuse_difference(answer)
 
 
 async def _asked(settings: Settings, month: Month, since: datetime, advance: Advance) -> Restated:

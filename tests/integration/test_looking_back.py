@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import re
 import sys
 from collections import Counter
 from datetime import UTC, datetime
@@ -157,6 +158,17 @@ async def test_what_people_are_told(site: Site) -> None:
     status, out, error = await command(site, "kpi", "--month", "2026-11", "--known-at", then)
     assert (status, "new customers 1" in out) == (0, True)
     assert "from 7 events that Kafka had got by" in error
+
+
+async def test_the_monthly_report_tells_what_was_restated(site: Site) -> None:
+    """Of a month that ended long before its events came: at its end there was nothing, and all of it is late."""
+    events = [Message(topic, (value or b"").replace(b"2026-", b"2025-")) for topic, value, *_ in EXAMPLE]
+    await make_tables(site, events)
+    out = await output(site, "report", "--month", "2025-11", "--restated")
+    assert "Restated since the month ended" in out
+    assert "When it ended" in out
+    assert re.search(r"^Events that came after the month ended and changed it: (\d) \(late \1\)\.$", out, re.MULTILINE)
+    assert "Restated" not in await output(site, "report", "--month", "2025-11")
 
 
 async def test_before_the_log_began_nothing_was_known(site: Site) -> None:

@@ -39,7 +39,7 @@ def command(events: int, file: Path | None) -> None:
         _make_tables(settings, folder, local, events, bars)
         before, between, after = (moment.isoformat() for moment in moments)
         ways = {
-            "an empty log: what the process needs by itself": ("kpi", "--known-at", before),
+            "salesfx kpi --known-at, none of them: the log is read": ("kpi", "--known-at", before),
             "salesfx kpi --known-at, half of them": ("kpi", "--known-at", between),
             "salesfx kpi --known-at, all of them": ("kpi", "--known-at", after),
             "salesfx restated, half of them after": ("restated", "--since", between),
@@ -78,14 +78,12 @@ def measure(settings: Settings, arguments: Sequence[str]) -> dict[str, float]:
 
 def shown(figures: Mapping[str, Any]) -> str:
     """Write the figures as a table, with what ten million events come to if it goes on in proportion."""
-    ways, events = figures["ways"], figures["events"]
-    empty = next(iter(ways.values()))
+    ways, times = figures["ways"], _TEN_MILLION / figures["events"]
+    by_itself = next(iter(ways.values()))["peak_mib"]
     rows = []
     for name, row in ways.items():
-        more = (row[what] - empty[what] for what in ("seconds", "peak_mib"))
-        seconds, mib = (each * _TEN_MILLION / events for each in more)
-        measured = name, f"{row['seconds']:,.1f}", f"{row['peak_mib']:,.0f}"
-        estimate = ("", "") if row is empty else (f"{(empty['seconds'] + seconds) / 60:,.0f}", f"{mib / 1024:,.1f}")
-        rows.append((*measured, *estimate))
-    head = (f"{events:,} events", "s", "memory at most, MiB", "ten million: minutes", "GiB")
+        mib = by_itself + (row["peak_mib"] - by_itself) * times
+        estimate = f"{row['seconds'] * times / 60:,.0f}", f"{mib / 1024:,.1f}"
+        rows.append((name, f"{row['seconds']:,.1f}", f"{row['peak_mib']:,.0f}", *estimate))
+    head = (f"{figures['events']:,} events", "s", "memory at most, MiB", "ten million: minutes", "GiB")
     return table(head, rows)

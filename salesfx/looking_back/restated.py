@@ -4,6 +4,7 @@ The types are the JSON of `salesfx restated --json`: fields in its order, money 
 """
 
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -23,11 +24,13 @@ from salesfx.looking_back.arrivals import (
     moment_of,
 )
 from salesfx.looking_back.folding import Fields, MonthFold, Step
+from salesfx.looking_back.later import Later
 from salesfx.money import decimal_string
 from salesfx.reading.month import Month
 from salesfx.reading.numbers import of_month
 from salesfx.reading.report import MonthReport, report_of
 from salesfx.rules import Rules
+from salesfx.scratch import in_temporary_folder
 from salesfx.tables.layout import MONTH
 from salesfx.tables.store import Snapshot
 
@@ -110,8 +113,8 @@ class Restated(msgspec.Struct, frozen=True):
 async def restated(log: LogSource, snapshot: Snapshot, month: Month, since: datetime, advance: Advance) -> Restated:
     """Tell how a month has changed since a moment.
 
-    What came by the moment is folded as it is read. What came after is kept until all is read, since Kafka's partitions
-    are read side by side, and is then folded one by one in the order of arrival, so that each change has its event.
+    What came by the moment is folded as it is read. What came after is kept on disk until all is read, since Kafka's
+    partitions are read side by side, and is then folded one by one in the order of arrival, so that each change has its event.
 
     Args:
         log: Where the events are.
@@ -123,23 +126,23 @@ async def restated(log: LogSource, snapshot: Snapshot, month: Month, since: date
     Raises:
         UndatedLogError: The log does not tell when Kafka got an event.
         KafkaAwayError, OtherLogError, LogIncompleteError: The log cannot be read, or is not the tables' whole log.
+        SalesfxError: There is no room for what came after in the temporary folder.
 
     """
     definitions = msgspec.json.decode(snapshot.definitions, type=Definitions)
     folded, limit = MonthFold(Rules(definitions), month), milliseconds(since)
-    after: list[Arrival] = []
-    async for read in arrivals(log, await log.ranges(snapshot.offsets), advance):
-        folded.take([arrival for arrival in read if arrival.timestamp <= limit])
-        after.extend(arrival for arrival in read if arrival.timestamp > limit)
-    before, then = folded.events, dict(folded.table)
-    after.sort(key=_order)
-    events = []
     timezone = ZoneInfo(definitions.timezone)
-    for arrival in after:
-        step = folded.take_one(arrival)
-        if step is not None:
-            events.append(_restating(step, arrival, since, timezone))
-        advance(REPLAYING, 1, len(after))
+    with in_temporary_folder("Telling what was restated"), closing(Later()) as later:
+        async for read in arrivals(log, await log.ranges(snapshot.offsets), advance):
+            folded.take([arrival for arrival in read if arrival.timestamp <= limit])
+            later.add(arrival for arrival in read if arrival.timestamp > limit)
+        before, then = folded.events, dict(folded.table)
+        events = []
+        for arrival in later.in_order():
+            step = folded.take_one(arrival)
+            if step is not None:
+                events.append(_restating(step, arrival, since, timezone))
+            advance(REPLAYING, 1, len(later))
     return Restated(
         month=str(month),
         currency=definitions.currency,
@@ -159,10 +162,6 @@ def end_of(month: Month, timezone: str) -> datetime:
     """Give the moment at which a month ends in the business time zone, in UTC."""
     after = month.back(-1)
     return datetime(after.year, after.number, 1, tzinfo=ZoneInfo(timezone)).astimezone(UTC)
-
-
-def _order(arrival: Arrival) -> tuple[int, str, int, int]:
-    return arrival.timestamp, arrival.topic, arrival.partition, arrival.offset
 
 
 def _restating(step: Step, arrival: Arrival, since: datetime, timezone: ZoneInfo) -> Restating:

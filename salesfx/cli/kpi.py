@@ -7,10 +7,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from salesfx.cli.log_reading import log_progress, tables_and_log
 from salesfx.cli.moment import MomentType, refuse_future
-from salesfx.looking_back import Known, known_at
-from salesfx.looking_back.arrivals import Advance
 from salesfx.reading import Month, MonthReport, Reader, current_month
 from salesfx.reading.table import print_report
 from salesfx.settings import Settings
@@ -55,10 +52,9 @@ def kpi(settings: Settings, *, month: Month | None, moment: datetime | None, as_
         report = asyncio.run(_read(settings, chosen))
     else:
         refuse_future(moment, now, "--known-at", "leave --known-at out to see what is known now")
-        with log_progress() as advance:
-            known = asyncio.run(_known(settings, chosen, moment, advance))
-        click.echo(_told(known, moment), err=True)
-        report, current = known.report, current_month(moment, settings.timezone)
+        from salesfx.cli.known_at import look_back  # noqa: PLC0415  (Kafka's clients are slow to import)
+
+        report, current = look_back(settings, chosen, moment), current_month(moment, settings.timezone)
     if as_json:
         # Bytes: JSON is UTF-8 whatever the terminal is.
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
@@ -72,18 +68,3 @@ async def _read(settings: Settings, month: Month) -> MonthReport:
         return await reader.month(month)
     finally:
         await reader.close()
-
-
-async def _known(settings: Settings, month: Month, moment: datetime, advance: Advance) -> Known:
-    async with tables_and_log(settings) as (reader, log):
-        return await known_at(log, await reader.snapshot(), month, moment, advance)
-
-
-def _told(known: Known, moment: datetime) -> str:
-    """Say what the report is made from."""
-    at = moment.isoformat()
-    if not known.events:
-        first = f"Kafka got its first event after {at}" if known.later else "there is no event in Kafka's log"
-        return f"{first}: nothing was known then, so every number is 0"
-    refused = f", {known.refused:,} of which cannot be used" if known.refused else ""
-    return f"from {known.events:,} events that Kafka had got by {at}{refused}; {known.later:,} messages came later"

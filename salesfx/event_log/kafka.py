@@ -46,7 +46,7 @@ class Piece(NamedTuple):
     after: int
     """The position after it. Markers of transactions and aborted events leave holes, so there may be no records."""
     records: list[Any]
-    """aiokafka's, with offset, timestamp, timestamp_type, key, value and headers."""
+    """aiokafka's, with offset, timestamp, key, value and headers."""
 
 
 class LogSource(Protocol):

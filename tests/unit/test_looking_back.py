@@ -133,6 +133,7 @@ async def test_what_restated_events_list_adds_up_to_the_difference(
     for month in {*months_of(now), *months_of(then), OCTOBER}:
         answer = await changed(log, now, month, BEGIN + timedelta(seconds=seconds))
         assert answer.agrees
+        assert answer.events_before + answer.events_after == len(messages)
         differs = difference(table(then, month), table(now, month))
         assert sum_of([event.changes for event in answer.events]) == differs
         for event in answer.events:

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -22,7 +23,9 @@ from salesfx.decoder import decode
 from salesfx.definitions import Definitions
 from salesfx.kpi import Cells
 from salesfx.looking_back import Known, Restated, UndatedLogError, known_at, restated
+from salesfx.looking_back.arrivals import Arrival
 from salesfx.looking_back.folding import MonthFold
+from salesfx.looking_back.later import Later
 from salesfx.looking_back.restated import VALUES, Kind, Numbers, end_of
 from salesfx.reading import Month
 from salesfx.reading.numbers import of_month
@@ -350,3 +353,18 @@ def corrected(real: list[tuple[str, bytes]], count: int) -> list[tuple[str, byte
         found.append(("deal_closed", msgspec.json.encode(content | changes)))
     assert len(found) == count
     return found
+
+
+def test_messages_come_back_from_the_disk_as_they_were() -> None:
+    """In the order of arrival, each with its headers; an empty value is not an absent one."""
+    given = [
+        Arrival(7, "quote_sent", 0, 3, b"", [("salesfx_heartbeat", b"crm"), ("\N{REPLACEMENT CHARACTER}", None)]),
+        Arrival(7, "lead_created", 1, 9, None, ()),
+        Arrival(7, "lead_created", 0, 12, b"\x00\xff", ()),
+        Arrival(6, "quote_sent", 0, 4, b"x", ()),
+    ]
+    with closing(Later()) as later:
+        later.add(given[:2])
+        later.add(given[2:])
+        assert list(later.in_order()) == [given[3], given[2], given[1], given[0]]
+        assert len(later) == len(given)

@@ -31,6 +31,7 @@ class OffsetSteering:
         definitions: Definitions,
         kafka_log: KafkaLog,
         topics: Mapping[str, str],
+        archive: str | None = None,
     ) -> None:
         """Make one.
 
@@ -39,12 +40,14 @@ class OffsetSteering:
             definitions: Under which tables are made where Redis has lost everything.
             kafka_log: Tells the identity of the log.
             topics: Our names of the topics, by the names that they have in Kafka.
+            archive: Folder of the archive, where there is one.
 
         """
         self._tables = tables
         self._definitions = definitions
         self._kafka_log = kafka_log
         self._topics = topics
+        self._archive = archive
         self._epochs: dict[Partition, int] = {}
         self._wanted: set[Partition] = set()
 
@@ -136,9 +139,14 @@ class OffsetSteering:
 
     async def _first_offset(self, partition: Partition, begin: int) -> int:
         if begin > 0:
+            whole = (
+                f"have `salesfx rebuild` make the tables from the archive in {self._archive} and the log, "
+                if self._archive is not None
+                else ""
+            )
             raise NeedsAttentionError(
                 f"no offset is stored for {partition}, and its log begins at {begin}: the {begin} events before that "
-                "are gone from Kafka, so the tables cannot be complete. Put a backup of Redis back, or start with "
+                f"are gone from Kafka, so the tables cannot be complete. Put a backup of Redis back, {whole}or start with "
                 "--from-log-start to count only what is there."
             )
         return await self._tables.start_at(self._topics[partition.topic], partition.partition, begin)

@@ -138,6 +138,10 @@ async def read_log(settings: Settings, ranges: list[Range]) -> AsyncIterator[Pie
         KafkaAwayError: Kafka does not answer, or refuses us.
 
     """
+    unread = {TopicPartition(settings.kafka_topic(each.topic), each.partition): each for each in ranges}
+    unread = {at: each for at, each in unread.items() if each.begin < each.end}
+    if not unread:
+        return  # a consumer that is stopped as soon as it has started may raise
     consumer = AIOKafkaConsumer(
         **kafka_python_options(settings),
         isolation_level="read_committed",
@@ -145,8 +149,6 @@ async def read_log(settings: Settings, ranges: list[Range]) -> AsyncIterator[Pie
         auto_offset_reset="none",
         max_partition_fetch_bytes=4 * 1024 * 1024,
     )
-    unread = {TopicPartition(settings.kafka_topic(each.topic), each.partition): each for each in ranges}
-    unread = {at: each for at, each in unread.items() if each.begin < each.end}
     try:
         await consumer.start()
         consumer.assign(list(unread))

@@ -6,6 +6,7 @@ A row group holds records of one partition, in the order of their offsets; group
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise, repeat
 from pathlib import Path
 from types import TracebackType
@@ -140,6 +141,8 @@ class ParquetFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._file.closed:
+            with suppress(pa.ArrowException, OSError):  # what is thrown away need not be written; the error is on its way
+                self._writer.close()
             self._file.close()
             self._path.unlink(missing_ok=True)
 

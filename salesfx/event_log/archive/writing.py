@@ -176,7 +176,7 @@ class _Writer:
         """Write the file of a month anew, with what is new of it."""
         old = self._manifest.file(topic, month)
         held = {} if old is None else {each.partition: (each.begin, each.end) for each in old.partitions}
-        with ParquetFile(self._folder, topic, month) as file, _opened(self._folder, old) as before:
+        with _opened(self._folder, old) as before, ParquetFile(self._folder, topic, month) as file:
             for partition in sorted({*held, *spans}):
                 for table in before.tables(partition) if before is not None else ():
                     await asyncio.to_thread(file.add_table, table)

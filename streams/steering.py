@@ -47,7 +47,9 @@ class OffsetSteering:
         self._definitions = definitions
         self._kafka_log = kafka_log
         self._topics = topics
-        self._archive = archive
+        self._rebuild = (
+            f"have `salesfx rebuild` make the tables from the archive in {archive} and the log, " if archive else ""
+        )
         self._epochs: dict[Partition, int] = {}
         self._wanted: set[Partition] = set()
 
@@ -121,7 +123,7 @@ class OffsetSteering:
         offsets = {partition: stored[self._field(partition)] for partition in partitions}
         for partition, offset in offsets.items():
             if not begins[partition] <= offset <= ends[partition]:
-                raise _out_of_log(partition, offset, begins[partition], ends[partition])
+                raise _out_of_log(partition, offset, begins[partition], ends[partition], self._rebuild)
         return offsets
 
     async def check_identity(self) -> None:
@@ -139,14 +141,9 @@ class OffsetSteering:
 
     async def _first_offset(self, partition: Partition, begin: int) -> int:
         if begin > 0:
-            whole = (
-                f"have `salesfx rebuild` make the tables from the archive in {self._archive} and the log, "
-                if self._archive is not None
-                else ""
-            )
             raise NeedsAttentionError(
                 f"no offset is stored for {partition}, and its log begins at {begin}: the {begin} events before that "
-                f"are gone from Kafka, so the tables cannot be complete. Put a backup of Redis back, {whole}or start with "
+                f"are gone from Kafka, so the tables cannot be complete. Put a backup of Redis back, {self._rebuild}or start with "
                 "--from-log-start to count only what is there."
             )
         return await self._tables.start_at(self._topics[partition.topic], partition.partition, begin)
@@ -163,11 +160,11 @@ async def start_at_log_start(tables: Tables, ranges: Mapping[tuple[str, int], tu
             log.warning("%s is counted from offset %d on: what was before is gone from Kafka", field, begin)
 
 
-def _out_of_log(partition: Partition, offset: int, begin: int, end: int) -> OtherLogError:
+def _out_of_log(partition: Partition, offset: int, begin: int, end: int, rebuild: str) -> OtherLogError:
     where = "begins only at" if offset < begin else "ends already at"
     at = begin if offset < begin else end
     return OtherLogError(
         f"the stored offset of {partition} is {offset}, but its log {where} {at}: it was cut, or the topic was deleted "
-        "and made again. Put the log back, or set `namespace` to a new name: its tables are then made from this log from "
-        "the beginning."
+        f"and made again. Put the log back, {rebuild if offset < begin else ''}or set `namespace` to a new name: its tables "
+        "are then made from this log from the beginning."
     )

@@ -141,7 +141,9 @@ class ParquetFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._file.closed:
-            with suppress(pa.ArrowException, OSError):  # what is thrown away need not be written; the error is on its way
+            with suppress(
+                pa.ArrowException, OSError
+            ):  # what is thrown away need not be written; the error is on its way
                 self._writer.close()
             self._file.close()
             self._path.unlink(missing_ok=True)

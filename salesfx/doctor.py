@@ -111,8 +111,10 @@ async def _archive(settings: Settings, kafka_log: KafkaLog) -> str:
             f"the events between the archive in {archive.folder} and the log are gone: {'; '.join(gaps)}"
         )
     written_at, waiting = archive.manifest.written_at, sum(end - min(end, ends[at]) for at, (_, end) in held.items())
+    late = [f"{topic}[{at}]" for topic, at in held if (archive.manifest.span(topic, at) or (0, 0))[0] > 0]
+    from_where = f"; of {', '.join(late)} it does not have the beginning" if late else ""
     age = "never" if written_at is None else f"{(datetime.now(UTC) - written_at).total_seconds() / 3600:,.1f} h ago"
-    return f"{archive.folder} and the log meet; last added to {age}; {waiting:,} positions of the log are not in it yet"
+    return f"{archive.folder} and the log meet; last added to {age}; {waiting:,} positions of the log are not in it yet{from_where}"
 
 
 async def _redis(settings: Settings, tables: RedisTables) -> str:

@@ -539,6 +539,24 @@ async def test_the_command(site: Site, folder: Path) -> None:
     assert "pip install 'salesfx[archive]'" in error
 
 
+async def test_a_disk_that_is_full_is_said(site: Site, folder: Path, tmp_path: Path) -> None:
+    """What was there is still whole, and the next run with more room goes on; a folder that cannot be is said too."""
+    await site.publish([Message(LEADS, lead(number), partition=1) for number in range(10)])
+    await archived(site, folder)
+    await site.publish(simulated(2, 3000))
+    full = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+    status, _, error = await command(site, "archive", "--to", str(folder), patch=full)
+    assert status == 2
+    assert "cannot be written to" in error
+    assert "Traceback" not in error
+    assert (await verify_archive(site.settings, folder)).faults == []
+    await archived(site, folder)
+    assert in_files(folder) == await in_kafka(site)
+    (tmp_path / "file").write_bytes(b"")
+    status, _, error = await command(site, "archive", "--to", str(tmp_path / "file" / "archive"))
+    assert (status, "cannot be written to" in error) == (2, True)
+
+
 async def test_a_worker_without_tables_is_told_of_the_rebuild(site: Site, folder: Path) -> None:
     """It cannot begin where the log begins now; with an archive there is another way than to count less."""
     await site.publish([Message(LEADS, lead(number), partition=1) for number in range(10)])

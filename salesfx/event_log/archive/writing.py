@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from salesfx.errors import SalesfxError
+from salesfx.errors import NeedsAttentionError, SalesfxError
 from salesfx.event_log.archive.manifest import (
     ArchivedFile,
     Manifest,
@@ -29,9 +29,7 @@ from salesfx.event_log.piece import LogIncompleteError, Range
 from salesfx.events import TOPICS
 from salesfx.kafka_log import KafkaLog
 from salesfx.lenient_records import exact_header_names
-from salesfx.local.errors import LocalSetupError
 from salesfx.local.file_lock import FileLock
-from salesfx.local.folder import prepare
 from salesfx.reading.month import Month
 from salesfx.settings import Settings
 from salesfx.tables.layout import partition_field
@@ -50,6 +48,10 @@ _LOCK = ".lock"
 
 class ArchiveBusyError(SalesfxError):
     """Another process writes to the archive."""
+
+
+class ArchiveUnwritableError(NeedsAttentionError):
+    """The archive's folder cannot be written to."""
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -81,14 +83,12 @@ async def write_archive(
         LogIncompleteError: Kafka has forgotten events that are not in the archive, or lost some that are.
         ArchiveDamagedError: A file that is to be added to is not what was written.
         ArchiveBusyError: Another process writes to it.
+        ArchiveUnwritableError: The folder cannot be written to, or the disk is full.
         KafkaAwayError: Kafka cannot be reached.
 
     """
-    try:
-        folder = prepare(folder)
-    except LocalSetupError as error:
-        raise SalesfxError(f"the archive's folder {folder} cannot be written to: {error}") from error
-    with _locked(folder), exact_header_names():
+    folder = folder.expanduser().absolute()
+    with _writing_to(folder), _locked(folder), exact_header_names():
         writer = _Writer(settings, folder, now, progress)
         new = await writer.begin()
         total(sum(end - begin for spans in new.values() for begin, end in spans.values()))
@@ -246,6 +246,19 @@ def _opened(folder: Path, file: ArchivedFile | None) -> Iterator[OpenFile | None
         raise damaged(folder / file.name, "it is not there") from None
     with opened:
         yield opened
+
+
+@contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    """Make the folder where it is missing; say whatever goes wrong with files in it as a sentence."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise ArchiveUnwritableError(
+            f"the archive in {folder} cannot be written to: {error}. What it had is still whole; make room, or name another "
+            "folder (--to)"
+        ) from error
 
 
 @contextmanager

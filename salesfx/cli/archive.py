@@ -12,6 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from salesfx.event_log.archive.reading import folder_of
 from salesfx.kafka_security import quiet_kafka_python
 from salesfx.settings import Settings, SettingsError
 
@@ -39,7 +40,7 @@ def archive(settings: Settings, *, folder: Path | None, verify: bool, as_json: b
     """
     if folder is None and settings.archive is None:
         raise SettingsError("which folder? Set `archive` (SALESFX_ARCHIVE), or name it with --to")
-    place = folder or Path(settings.archive or "")
+    place = folder_of(folder or settings.archive or "")
     with quiet_kafka_python():
         if verify:
             _verify(settings, place, as_json=as_json)

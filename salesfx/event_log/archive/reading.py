@@ -84,6 +84,11 @@ class Archive:
         return opened
 
 
+def folder_of(named: str | Path) -> Path:
+    """Give the folder that a setting or an option names, `~` being the user's own."""
+    return Path(named).expanduser().absolute()
+
+
 def archive_of(folder: str | None, found: Mapping[str, str]) -> Archive | None:
     """Open the archive that the settings name; None where they name none.
 
@@ -99,6 +104,6 @@ def archive_of(folder: str | None, found: Mapping[str, str]) -> Archive | None:
     """
     if folder is None:
         return None
-    archive = Archive(Path(folder))
+    archive = Archive(folder_of(folder))
     archive.check_identity(found)
     return archive

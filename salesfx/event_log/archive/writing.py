@@ -87,7 +87,6 @@ async def write_archive(
         KafkaAwayError: Kafka cannot be reached.
 
     """
-    folder = folder.expanduser().absolute()
     with _writing_to(folder), _locked(folder), exact_header_names():
         writer = _Writer(settings, folder, now, progress)
         new = await writer.begin()

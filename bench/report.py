@@ -21,6 +21,7 @@ NAMES = (
     "recovery",
     "two_workers",
     "audit",
+    "archive",
     "lookback",
     "explain",
     "walls",

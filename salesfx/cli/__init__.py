@@ -22,6 +22,7 @@ COMMANDS = {
     "show": "salesfx.cli.show:show",
     "lead-flow": "salesfx.cli.lead_flow:lead_flow_",
     "audit": "salesfx.cli.audit:audit",
+    "archive": "salesfx.cli.archive:archive",
     "dead-letters": "salesfx.cli.dead_letters:dead_letters",
     "publish": "salesfx.cli.publish:publish",
     "import": "salesfx.cli.import_:import_",

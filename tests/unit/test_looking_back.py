@@ -277,7 +277,7 @@ async def test_tables_that_say_something_else_are_told_of() -> None:
 
 
 async def test_what_cannot_be_used_is_passed_over_and_counted() -> None:
-    """As the worker refuses it; a full account refuses just the events beyond its bound."""
+    """As the worker refuses it."""
     messages = [
         (1, ("lead_created", b"no JSON")),
         (1, event("lead_created", "L", "2026-10-01T09:00:00Z")),
@@ -288,6 +288,21 @@ async def test_what_cannot_be_used_is_passed_over_and_counted() -> None:
     assert (seen.events, seen.refused, seen.later, seen.report.lead_flow.total) == (2, 1, 1, 1)
     answer = await changed(log, folded([m for _, m in messages]), OCTOBER, BEGIN + timedelta(seconds=5))
     assert (answer.events_before, answer.events_after, answer.refused, answer.events) == (2, 1, 2, [])
+
+
+@pytest.mark.parametrize("since", [0, 9])
+async def test_a_full_account_refuses_just_what_is_beyond_its_bound(
+    monkeypatch: pytest.MonkeyPatch, since: int
+) -> None:
+    """Whether its events are folded many at once or one by one; all others count."""
+    monkeypatch.setattr("salesfx.fold.MAX_ENTITIES", 3)
+    messages = [(5, won(f"D{number}", f"2026-10-1{number}T09:00:00Z", "1")) for number in range(5)]
+    messages.insert(3, (5, event("lead_created", "L", "2026-10-01T09:00:00Z")))
+    log = ListedLog(((milliseconds(at), *message) for at, message in messages), at_once=10)
+    answer = await changed(log, folded([message for _, message in messages]), OCTOBER, BEGIN + timedelta(seconds=since))
+    assert answer.agrees
+    assert (answer.refused, answer.now.lead_flow.total) == (2, 1)
+    assert sum(sale.count for sale in answer.now.sales.booked.values()) == 3
 
 
 def test_a_month_ends_at_local_midnight() -> None:

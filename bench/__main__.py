@@ -12,6 +12,8 @@ _COMMANDS = {
     "recovery": "recovery",
     "two-workers": "two_workers",
     "audit": "audit",
+    "archive": "archive",
+    "lookback": "lookback",
     "explain": "explain",
     "walls": "walls",
     "lead-flow": "lead_flow",

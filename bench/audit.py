@@ -1,8 +1,5 @@
 """How long `salesfx audit` takes, and how much memory, on very many leads."""
 
-import subprocess
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,19 +8,14 @@ import click
 import msgspec
 
 from bench import load
+from bench.command_line import run
 from bench.results import keep, table
 from bench.surroundings import progress_bars, servers
-from bench.workers import Seen, environ_of, wait_until, workers
+from bench.workers import Seen, wait_until, workers
 from salesfx.settings import Settings
 
 WAYS: Mapping[str, tuple[str, ...]] = {"salesfx audit": (), "salesfx audit --from-log": ("--from-log",)}
 _PATIENCE = 3600.0
-_PROGRAM = (
-    "import atexit, resource, sys\n"
-    "atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr))\n"
-    "from salesfx.cli import main\nmain()\n"
-)
-"""The command line, in a process that tells its own peak of memory at its end."""
 
 
 @click.command(short_help="How long an audit takes, and how much memory.")
@@ -55,18 +47,11 @@ def command(events: int, file: Path | None) -> None:
 
 def measure(settings: Settings, options: tuple[str, ...]) -> dict[str, Any]:
     """Run one audit; give its seconds, the peak of its memory in MiB, and what it checked."""
-    started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, "audit", "--json", *options],
-        env=environ_of(settings),
-        capture_output=True,
-        check=False,
-    )
-    seconds = time.perf_counter() - started
-    report = msgspec.json.decode(done.stdout)
+    done = run(settings, ("audit", "--json", *options))
+    report = msgspec.json.decode(done.out)
     if not report["agrees"]:
         raise SystemExit("the audit found differences")
-    return {"seconds": seconds, "peak_mib": int(done.stderr.split()[-1]) / 1024, "checked": report["checked"]}
+    return {"seconds": done.seconds, "peak_mib": done.peak_mib, "checked": report["checked"]}
 
 
 def shown(figures: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 
 from salesfx import feed
 from salesfx.errors import SalesfxError
+from salesfx.event_log.archive.reading import archive_of
 from salesfx.kafka_log import KafkaLog, check_identity
 from salesfx.lead_flow.closed_days import is_closed
 from salesfx.reading.month import local_today
@@ -44,6 +45,8 @@ async def examine(settings: Settings) -> list[Finding]:
         findings = [kafka, redis, calendar(settings, local_today(datetime.now(UTC), settings.timezone))]
         if kafka.ok:
             findings.append(await _look(settings, "topics", lambda: _topics(settings, kafka_log)))
+        if kafka.ok and settings.archive is not None:
+            findings.append(await _look(settings, "archive", lambda: _archive(settings, kafka_log)))
         if redis.ok:
             findings.append(await _look(settings, "definitions", lambda: _definitions(settings, tables)))
             findings.append(await _look(settings, "feed", lambda: _feed(tables)))
@@ -89,6 +92,29 @@ async def _topics(settings: Settings, kafka_log: KafkaLog) -> str:
     if missing or (forgetful and not settings.allow_retention):
         raise SalesfxError("; ".join(missing + forgetful))
     return "accepted by allow_retention: " + "; ".join(forgetful) if forgetful else "all there, and kept for ever"
+
+
+async def _archive(settings: Settings, kafka_log: KafkaLog) -> str:
+    """Look whether archive and log meet, and how much Kafka could forget that is not archived."""
+    archive = archive_of(settings.archive, await asyncio.to_thread(kafka_log.identity))
+    if archive is None:
+        return "none"
+    held = await asyncio.to_thread(kafka_log.ranges)
+    ends = {at: (archive.manifest.span(*at) or (0, 0))[1] for at in held}
+    gaps = [
+        f"{topic}[{partition}] ends at {ends[topic, partition]} there, and begins at {begin} in Kafka"
+        for (topic, partition), (begin, _) in held.items()
+        if ends[topic, partition] < begin
+    ]
+    if gaps:
+        raise SalesfxError(
+            f"the events between the archive in {archive.folder} and the log are gone: {'; '.join(gaps)}"
+        )
+    written_at, waiting = archive.manifest.written_at, sum(end - min(end, ends[at]) for at, (_, end) in held.items())
+    late = [f"{topic}[{at}]" for topic, at in held if (archive.manifest.span(topic, at) or (0, 0))[0] > 0]
+    from_where = f"; of {', '.join(late)} it does not have the beginning" if late else ""
+    age = "never" if written_at is None else f"{(datetime.now(UTC) - written_at).total_seconds() / 3600:,.1f} h ago"
+    return f"{archive.folder} and the log meet; last added to {age}; {waiting:,} positions of the log are not in it yet{from_where}"
 
 
 async def _redis(settings: Settings, tables: RedisTables) -> str:

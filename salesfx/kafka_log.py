@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kafka import KafkaAdminClient, TopicPartition
@@ -26,6 +27,7 @@ _REMEDY = {
 }
 _EARLIEST, _LATEST, _READ_COMMITTED = -2, -1, 1
 """Kafka's own numbers for what is asked of its logs."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CLUSTER = "cluster"
 """Name under which the cluster's id is kept beside the offsets."""
 REQUEST_SECONDS = 8.0
@@ -148,18 +150,34 @@ class KafkaLog:
     def ranges(self) -> dict[tuple[str, int], tuple[int, int]]:
         """Tell where each partition's log begins, and where its committed events end, by our name of the topic."""
         with self._admin() as admin:
-            found = [topic for topic in admin.describe_topics(list(self._topics)) if not topic["error_code"]]
-            partitions = [
-                TopicPartition(topic["name"], part["partition_index"])
-                for topic in found
-                for part in topic["partitions"]
-            ]
+            partitions = self._partitions(admin)
             begins = admin.list_partition_offsets(dict.fromkeys(partitions, _EARLIEST))
             ends = admin.list_partition_offsets(dict.fromkeys(partitions, _LATEST), isolation_level=_READ_COMMITTED)
         return {
             (self._topics[partition.topic], partition.partition): (begins[partition].offset, ends[partition].offset)
             for partition in partitions
         }
+
+    def positions_at(self, moment: datetime) -> dict[tuple[str, int], int]:
+        """Tell where in each partition the first record lies whose timestamp is not before a moment.
+
+        Those without such a committed record are left out.
+        """
+        milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
+        with self._admin() as admin:
+            asked = dict.fromkeys(self._partitions(admin), milliseconds)
+            found = admin.list_partition_offsets(asked, isolation_level=_READ_COMMITTED) if asked else {}
+        return {
+            (self._topics[partition.topic], partition.partition): first.offset
+            for partition, first in found.items()
+            if first.offset >= 0
+        }
+
+    def _partitions(self, admin: Any) -> list[Any]:
+        found = [topic for topic in admin.describe_topics(list(self._topics)) if not topic["error_code"]]
+        return [
+            TopicPartition(topic["name"], part["partition_index"]) for topic in found for part in topic["partitions"]
+        ]
 
     @contextmanager
     def _admin(self) -> Iterator[Any]:

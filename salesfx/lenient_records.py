@@ -6,14 +6,15 @@ is slower, so it is not the default. Like `streams.transport` this touches aioka
 """
 
 import logging
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
 
-from salesfx.lenient_bytes import LenientBytes
+from salesfx.lenient_bytes import EscapingBytes, LenientBytes
 
 log = logging.getLogger("salesfx.kafka")
 
@@ -21,11 +22,12 @@ _FIRST_MAGIC_WITH_HEADERS = 2
 
 
 class _LenientBatch(_DefaultRecordBatchPy):
+    names: ClassVar[type[LenientBytes]] = LenientBytes
     _buffer: Any
 
     def _maybe_uncompress(self) -> None:
         super()._maybe_uncompress()
-        self._buffer = LenientBytes(self._buffer)
+        self._buffer = self.names(self._buffer)
 
 
 class LenientRecords(_MemoryRecordsPy):
@@ -58,3 +60,13 @@ def read_leniently(its_fetcher: Any, partitions: Iterable[Any]) -> None:
         fetcher.MemoryRecords = LenientRecords
     for partition in partitions:
         its_fetcher._records.pop(partition, None)  # noqa: SLF001
+
+
+@contextmanager
+def exact_header_names() -> Iterator[None]:
+    """Have names that are not UTF-8 read so that `exact_name` gives their bytes back. It holds for the whole process."""
+    before, _LenientBatch.names = _LenientBatch.names, EscapingBytes
+    try:
+        yield
+    finally:
+        _LenientBatch.names = before

@@ -88,7 +88,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     replication: Annotated[int, Meta(ge=1, le=9)] = 1
     """Replicas of a topic that salesfx creates."""
     allow_retention: bool = False
-    """Accept topics that forget events: a rebuild can then not be complete."""
+    """Accept topics that forget events: a rebuild can then not be complete, but with an archive."""
+    archive: str | None = None
+    """Folder of the archive: what Kafka has forgotten of the log is read from there."""
     watchdog_seconds: Annotated[int, Meta(ge=5, le=3600)] = 60
     """A worker that has events to read and commits nothing for this long ends."""
     heartbeat_seconds: Annotated[int, Meta(ge=0, le=120)] = 60

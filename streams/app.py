@@ -67,7 +67,7 @@ def build_app(settings: Settings) -> faust.App:
     topics = {settings.kafka_topic(topic): topic for topic in TOPICS}
     tables = tables_of(settings)
     kafka_log = KafkaLog(settings)
-    steering = OffsetSteering(tables, settings.definitions, kafka_log, topics)
+    steering = OffsetSteering(tables, settings.definitions, kafka_log, topics, settings.archive)
     letters, heartbeats = DeadLetters(settings), Heartbeats(settings)
 
     app = BatchApp(group_name(settings), **_faust_settings(settings))

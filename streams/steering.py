@@ -31,6 +31,7 @@ class OffsetSteering:
         definitions: Definitions,
         kafka_log: KafkaLog,
         topics: Mapping[str, str],
+        archive: str | None = None,
     ) -> None:
         """Make one.
 
@@ -39,12 +40,16 @@ class OffsetSteering:
             definitions: Under which tables are made where Redis has lost everything.
             kafka_log: Tells the identity of the log.
             topics: Our names of the topics, by the names that they have in Kafka.
+            archive: Folder of the archive, where there is one.
 
         """
         self._tables = tables
         self._definitions = definitions
         self._kafka_log = kafka_log
         self._topics = topics
+        self._rebuild = (
+            f"have `salesfx rebuild` make the tables from the archive in {archive} and the log, " if archive else ""
+        )
         self._epochs: dict[Partition, int] = {}
         self._wanted: set[Partition] = set()
 
@@ -118,7 +123,7 @@ class OffsetSteering:
         offsets = {partition: stored[self._field(partition)] for partition in partitions}
         for partition, offset in offsets.items():
             if not begins[partition] <= offset <= ends[partition]:
-                raise _out_of_log(partition, offset, begins[partition], ends[partition])
+                raise _out_of_log(partition, offset, begins[partition], ends[partition], self._rebuild)
         return offsets
 
     async def check_identity(self) -> None:
@@ -138,7 +143,7 @@ class OffsetSteering:
         if begin > 0:
             raise NeedsAttentionError(
                 f"no offset is stored for {partition}, and its log begins at {begin}: the {begin} events before that "
-                "are gone from Kafka, so the tables cannot be complete. Put a backup of Redis back, or start with "
+                f"are gone from Kafka, so the tables cannot be complete. Put a backup of Redis back, {self._rebuild}or start with "
                 "--from-log-start to count only what is there."
             )
         return await self._tables.start_at(self._topics[partition.topic], partition.partition, begin)
@@ -155,11 +160,11 @@ async def start_at_log_start(tables: Tables, ranges: Mapping[tuple[str, int], tu
             log.warning("%s is counted from offset %d on: what was before is gone from Kafka", field, begin)
 
 
-def _out_of_log(partition: Partition, offset: int, begin: int, end: int) -> OtherLogError:
+def _out_of_log(partition: Partition, offset: int, begin: int, end: int, rebuild: str) -> OtherLogError:
     where = "begins only at" if offset < begin else "ends already at"
     at = begin if offset < begin else end
     return OtherLogError(
         f"the stored offset of {partition} is {offset}, but its log {where} {at}: it was cut, or the topic was deleted "
-        "and made again. Put the log back, or set `namespace` to a new name: its tables are then made from this log from "
-        "the beginning."
+        f"and made again. Put the log back, {rebuild if offset < begin else ''}or set `namespace` to a new name: its tables "
+        "are then made from this log from the beginning."
     )

@@ -1,8 +1,7 @@
 """The whole audit: a view of the tables and records, and where it is asked for the log."""
 
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import date
 from typing import NamedTuple
 
@@ -15,12 +14,12 @@ from salesfx.audit.from_log import LogAudit
 from salesfx.audit.oddities import Oddities
 from salesfx.audit.records import Progress, RecordsAudit
 from salesfx.audit.versions import Version
-from salesfx.audit.winners import Winners, temporary_folder
+from salesfx.audit.winners import Winners
 from salesfx.definitions import Definitions
-from salesfx.errors import SalesfxError
 from salesfx.event_log import LogSource
 from salesfx.reading.reader import Reader, with_views
 from salesfx.rules import Rules
+from salesfx.scratch import in_temporary_folder
 from salesfx.settings import Settings
 from salesfx.tables import Snapshot, Tables
 from salesfx.tables.layout import MONTH
@@ -72,7 +71,7 @@ async def audit(
         if log is not None:
             # A log that cannot serve is found out before the records are read.
             await log.ranges((await reader.snapshot()).offsets)
-            stack.enter_context(_in_temporary_folder())
+            stack.enter_context(in_temporary_folder("An audit from the log"))
             winners = Winners()
             stack.callback(winners.close)
 
@@ -93,17 +92,6 @@ async def audit(
             report.warnings |= log_audit.warnings
         report.settle()
         return report
-
-
-@contextmanager
-def _in_temporary_folder() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise SalesfxError(
-            f"the temporary folder {temporary_folder()} cannot be used: {error}. An audit from the log needs there about as "
-            "much room as the log has; the variable TMPDIR names another folder."
-        ) from error
 
 
 async def _audit_records(

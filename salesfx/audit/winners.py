@@ -17,6 +17,7 @@ from typing import NamedTuple
 from salesfx.audit.recomputation import Event, from_canonical
 from salesfx.audit.recomputation.world import named_home_of
 from salesfx.audit.versions import Version, digest
+from salesfx.scratch import temporary_folder
 
 FULL = 10_000
 """Quotes and deals under one lead or account beyond which some are refused."""
@@ -186,13 +187,6 @@ class Winners:
         self._database.execute("BEGIN")
         self._database.executemany(statement, rows)
         self._database.execute("COMMIT")
-
-
-def temporary_folder() -> Path:
-    """Name the folder in which SQLite itself puts what it sorts, so that all lies in one."""
-    named = (os.environ.get(name) for name in ("SQLITE_TMPDIR", "TMPDIR"))
-    folders = (Path(folder) for folder in (*named, "/var/tmp", "/usr/tmp", "/tmp") if folder)  # noqa: S108 - SQLite's
-    return next((folder for folder in folders if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)), Path())
 
 
 def _row(event: Event, partition: int, offset: int) -> tuple[object, ...]:

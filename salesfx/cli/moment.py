@@ -26,3 +26,9 @@ class MomentType(click.ParamType):
             return read_moment(str(value), (settings or Settings()).timezone, end=self._end)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+def refuse_future(moment: datetime, now: datetime, option: str, instead: str) -> None:
+    """End with a usage error where a moment has not come yet: what will be known then cannot be told."""
+    if moment > now:
+        raise click.UsageError(f"{option}: {moment.isoformat()} has not come yet; {instead}.")

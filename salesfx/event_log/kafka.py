@@ -3,82 +3,49 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import redis.exceptions
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from salesfx.errors import NeedsAttentionError
+from salesfx.event_log.archive.reading import Archive, archive_of
+from salesfx.event_log.piece import LogIncompleteError, Piece, Range
 from salesfx.kafka_log import KafkaAwayError, KafkaLog, check_identity
 from salesfx.kafka_security import kafka_python_options
 from salesfx.lenient_records import is_about_a_header_name, read_leniently
 from salesfx.settings import Settings
 from salesfx.tables import Tables
 from salesfx.tables.away import redis_away
-from salesfx.tables.layout import LOG_START, partition_field
+from salesfx.tables.layout import LOG_START
 
 _AT_ONCE = 4000
 _PATIENCE_SECONDS = 60.0
 """Longest time without anything read before Kafka counts as away."""
 
 
-class LogIncompleteError(NeedsAttentionError):
-    """The log does not hold all that the tables were made from."""
-
-
-class Range(NamedTuple):
-    """What is to be read of one partition."""
-
-    topic: str
-    partition: int
-    begin: int
-    end: int
-    """The first offset that is not read any more."""
-
-
-class Piece(NamedTuple):
-    """What was read of a range in one go: what lies between two of the consumer's positions."""
-
-    of: Range
-    before: int
-    """The position before it: the end of the range's last piece, or the range's beginning."""
-    after: int
-    """The position after it. Markers of transactions and aborted events leave holes, so there may be no records."""
-    records: list[Any]
-    """aiokafka's, with offset, timestamp, key, value and headers."""
-
-
-class LogSource(Protocol):
-    """Where the log is read from."""
-
-    async def ranges(self, offsets: Mapping[str, int]) -> list[Range]:
-        """Tell what tables that stand on these offsets were made from."""
-
-    def read(self, ranges: list[Range]) -> AsyncIterator[Piece]:
-        """Give piece after piece, those of one range in the order of their offsets."""
-
-
 class KafkaSource:
-    """The log in Kafka."""
+    """The log in Kafka, and in front of it what only the archive has, where the settings name one."""
 
     def __init__(self, settings: Settings, tables: Tables) -> None:
         """Make one.
 
         Args:
-            settings: Where Kafka is.
+            settings: Where Kafka and the archive are.
             tables: They tell which log they belong to, and where they were told to begin.
 
         """
         self._settings = settings
         self._tables = tables
+        self._log = KafkaLog(settings)
 
     async def ranges(self, offsets: Mapping[str, int]) -> list[Range]:
         """Tell what the tables were made from, after seeing to it that the log still has all of it.
 
         Raises:
-            OtherLogError: It is another log.
-            LogIncompleteError: Its beginning or its end is gone.
+            OtherLogError: It is another log, or the archive is of another one.
+            LogIncompleteError: Its beginning or its end is gone, or lies neither in Kafka nor in the archive.
+            NoArchiveError, ArchiveDamagedError: The archive is needed and cannot be read.
             KafkaAwayError: Kafka cannot be reached.
             TablesAwayError: Redis cannot be reached.
 
@@ -87,35 +54,75 @@ class KafkaSource:
             stored = await self._tables.stored_log_identity()
         except (redis.exceptions.RedisError, OSError) as error:
             raise redis_away(self._settings.redis, error) from error
-        log = KafkaLog(self._settings)
-        check_identity(stored, await asyncio.to_thread(log.identity))
-        found = {partition_field(*at): held for at, held in (await asyncio.to_thread(log.ranges)).items()}
-        return [
-            _range(field, int(stored.get(LOG_START + field, 0)), end, found.get(field, (0, 0)), self._settings)
-            for field, end in sorted(offsets.items())
-        ]
+        identity = await asyncio.to_thread(self._log.identity)
+        check_identity(stored, identity)
+        held = await self._held()
+        ranges = [_range(field, int(stored.get(LOG_START + field, 0)), end) for field, end in sorted(offsets.items())]
+        for each in ranges:
+            _check_end(each, held.get((each.topic, each.partition), (0, 0))[1], self._settings)
+        if lost := [gone for each in ranges if (gone := _gone(each, held))]:
+            self._archive_with(lost, identity)
+        return ranges
 
-    def read(self, ranges: list[Range]) -> AsyncIterator[Piece]:
-        """Read committed events; see `read_log`."""
-        return read_log(self._settings, ranges)
+    async def _held(self) -> dict[tuple[str, int], tuple[int, int]]:
+        return await asyncio.to_thread(self._log.ranges)
+
+    def _archive_with(self, gone: list[Range], identity: Mapping[str, str]) -> Archive:
+        """Open the archive, which must have all that is gone from Kafka."""
+        archive = archive_of(self._settings.archive, identity)
+        if archive is not None:
+            for each in gone:
+                archive.manifest.check_reach(each.topic, each.partition, each.begin, each.end)
+            return archive
+        where = f"{self._settings.kafka_topic(gone[0].topic)}[{gone[0].partition}]"
+        raise LogIncompleteError(
+            f"the log of {where} begins at {gone[0].end} now, but the tables were made from {gone[0].begin} on: events that "
+            "they count are gone, so they cannot be computed from the log again. Where there is an archive of them, name it "
+            "(`archive`, SALESFX_ARCHIVE). `salesfx audit` without --from-log still compares the tables with the records."
+        )
+
+    async def read(self, ranges: list[Range]) -> AsyncIterator[Piece]:
+        """Give what Kafka has forgotten from the archive, as far as that goes, and the rest from Kafka; see `read_log`."""
+        whole = {(each.topic, each.partition): each for each in ranges}
+        positions = {at: each.begin for at, each in whole.items()}
+        if self._settings.archive is not None:
+            async for piece in self._read_archive(ranges):
+                positions[piece.of.topic, piece.of.partition] = piece.after
+                yield piece
+        rest = [each._replace(begin=positions[at]) for at, each in whole.items()]
+        async for piece in read_log(self._settings, rest):
+            yield piece._replace(of=whole[piece.of.topic, piece.of.partition])
+
+    async def _read_archive(self, ranges: list[Range]) -> AsyncIterator[Piece]:
+        held = await self._held()
+        needed = [(each, gone) for each in ranges if (gone := _gone(each, held))]
+        if needed:
+            identity = await asyncio.to_thread(self._log.identity)
+            archive = self._archive_with([gone for _, gone in needed], identity)
+            for each, _ in needed:
+                async for piece in archive.read(each):
+                    yield piece
 
 
-def _range(field: str, begin: int, end: int, held: tuple[int, int], settings: Settings) -> Range:
+def _range(field: str, begin: int, end: int) -> Range:
     topic, _, partition = field.rpartition(":")
-    where = f"{settings.kafka_topic(topic)}[{partition}]"
-    log_begin, log_end = held
-    if log_begin > begin and end > begin:
-        raise LogIncompleteError(
-            f"the log of {where} begins at {log_begin} now, but the tables were made from {begin} on: events that they "
-            "count are gone, so they cannot be computed from the log again. `salesfx audit` without --from-log still "
-            "compares them with the records."
-        )
-    if log_end < end:
-        raise LogIncompleteError(
-            f"the log of {where} ends at {log_end}, but the tables stand on {end}: Kafka lost events that they count. "
-            "Restore the log, or set `namespace` to a new name: its tables are then made from this log."
-        )
     return Range(topic, int(partition), begin, end)
+
+
+def _check_end(wanted: Range, log_end: int, settings: Settings) -> None:
+    if log_end < wanted.end:
+        raise LogIncompleteError(
+            f"the log of {settings.kafka_topic(wanted.topic)}[{wanted.partition}] ends at {log_end}, but the tables stand on "
+            f"{wanted.end}: Kafka lost events that they count. Restore the log, or set `namespace` to a new name: its "
+            "tables are then made from this log."
+        )
+
+
+def _gone(wanted: Range, held: Mapping[tuple[str, int], tuple[int, int]]) -> Range | None:
+    """Give the part of a range that lies before Kafka's log begins; None where there is none."""
+    log_begin, _ = held.get((wanted.topic, wanted.partition), (0, 0))
+    gone = wanted._replace(end=min(wanted.end, log_begin))
+    return gone if gone.begin < gone.end else None
 
 
 async def read_log(settings: Settings, ranges: list[Range]) -> AsyncIterator[Piece]:
@@ -131,6 +138,10 @@ async def read_log(settings: Settings, ranges: list[Range]) -> AsyncIterator[Pie
         KafkaAwayError: Kafka does not answer, or refuses us.
 
     """
+    unread = {TopicPartition(settings.kafka_topic(each.topic), each.partition): each for each in ranges}
+    unread = {at: each for at, each in unread.items() if each.begin < each.end}
+    if not unread:
+        return  # a consumer that is stopped as soon as it has started may raise
     consumer = AIOKafkaConsumer(
         **kafka_python_options(settings),
         isolation_level="read_committed",
@@ -138,8 +149,6 @@ async def read_log(settings: Settings, ranges: list[Range]) -> AsyncIterator[Pie
         auto_offset_reset="none",
         max_partition_fetch_bytes=4 * 1024 * 1024,
     )
-    unread = {TopicPartition(settings.kafka_topic(each.topic), each.partition): each for each in ranges}
-    unread = {at: each for at, each in unread.items() if each.begin < each.end}
     try:
         await consumer.start()
         consumer.assign(list(unread))

@@ -34,12 +34,22 @@ class Document(NamedTuple):
     sentences: list[str]
 
 
+class Ended(NamedTuple):
+    """A month as it was known when it ended, and what has come since."""
+
+    then: MonthReport
+    events: Mapping[str, int]
+    """How many events that came since have changed it, by their kind: a word of the languages."""
+
+
 def report_tables(month: Month) -> list[str]:
     """Name the tables that `document` reads."""
     return [f"{MONTH}{month.back(ago)}" for ago in (0, 1, _YEAR)]
 
 
-def document(snapshot: Snapshot, month: Month, targets: Targets, language: Language) -> Document:
+def document(
+    snapshot: Snapshot, month: Month, targets: Targets, language: Language, ended: Ended | None = None
+) -> Document:
     """Put the report of a month together.
 
     Args:
@@ -47,6 +57,7 @@ def document(snapshot: Snapshot, month: Month, targets: Targets, language: Langu
         month: One that has ended.
         targets: Those of the settings.
         language: What it is written in.
+        ended: To tell what was restated since the month ended.
 
     """
     first = min(snapshot.months, default=str(month))
@@ -57,7 +68,7 @@ def document(snapshot: Snapshot, month: Month, targets: Targets, language: Langu
     )
     if now is None:
         raise AssertionError
-    writer = _Writer(now, before, targets, language)
+    writer = _Writer(now, before, ended, targets, language)
     title = language.word("report").format(month=language.month(month.year, month.number))
     tables = [table for table in writer.tables() if table.rows]
     return Document(language.code, title, tables, list(writer.sentences(has_any=str(month) in snapshot.months)))
@@ -65,9 +76,14 @@ def document(snapshot: Snapshot, month: Month, targets: Targets, language: Langu
 
 class _Writer:
     def __init__(
-        self, now: MonthReport, before: list[MonthReport | None], targets: Targets, language: Language
+        self,
+        now: MonthReport,
+        before: list[MonthReport | None],
+        ended: Ended | None,
+        targets: Targets,
+        language: Language,
     ) -> None:
-        self._now, self._before, self._targets, self._language = now, before, targets, language
+        self._now, self._before, self._ended, self._targets, self._language = now, before, ended, targets, language
         self._word = language.word
 
     def tables(self) -> Iterable[Table]:
@@ -86,6 +102,10 @@ class _Writer:
             word("salespeople"), [word("salesperson"), *people, word("target"), word("reached")], self._people()
         )
 
+        if self._ended is not None:
+            columns = [word("when_it_ended"), word("now")]
+            yield Table(word("restated"), ["", *columns], list(self._restated(self._ended.then)))
+
     def sentences(self, *, has_any: bool) -> Iterable[str]:
         if not has_any:
             yield self._word("nothing")
@@ -93,7 +113,29 @@ class _Writer:
         count = sum(sale.count for sale in planned)
         if count:
             yield self._word("overdue").format(count=self._language.count(count), value=self._money(total(planned)))
+        if self._ended is not None:
+            yield self._events(self._ended.events)
         yield self._word("note")
+
+    def _events(self, events: Mapping[str, int]) -> str:
+        kinds = {self._word(kind): self._language.count(number) for kind, number in events.items() if number}
+        if not kinds:
+            return self._word("not_restated")
+        listed = ", ".join(f"{kind} {number}" for kind, number in kinds.items())
+        return self._word("restated_by").format(count=self._language.count(sum(events.values())), kinds=listed)
+
+    def _restated(self, then: MonthReport) -> Iterable[list[str]]:
+        """Write what is another number now than when the month ended."""
+        earlier, now = _numbers(then), _numbers(self._now)
+        for kpi in KPIS:
+            yield from self._then_and_now(kpi, kpi, earlier[kpi], now[kpi])
+        for category in CATEGORIES:
+            was, stands = (_hundredths(report.sales.booked[category].value) for report in (then, self._now))
+            yield from self._then_and_now(category, "booked_sales_value", was, stands)
+
+    def _then_and_now(self, name: str, kpi: str, was: Number | None, stands: Number | None) -> Iterable[list[str]]:
+        if was != stands:
+            yield [self._word(name), self._figure(kpi, was), self._figure(kpi, stands) + self._change(kpi, stands, was)]
 
     def _kpi(self, kpi: str) -> list[str]:
         number = _numbers(self._now)[kpi]

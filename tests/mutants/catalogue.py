@@ -803,4 +803,42 @@ _WALL = (
     ),
 )
 
-BUGS: tuple[Bug, ...] = (*_COMMIT, *_WORKER, *_MEANING, *_PROOF, *_FEED, *_WALL)
+_ARCHIVED = "tests/integration/test_archive.py::"
+_ARCHIVE = "salesfx/event_log/archive/"
+
+_HISTORY = (
+    Bug(
+        name="archived-month-removed-too-early",
+        harm="A run that is killed while it commits leaves a month of which no file is there: what Kafka forgot is gone.",
+        file=_ARCHIVE + "writing.py",
+        old=(
+            "        store_manifest(self._folder, self._manifest)\n"
+            "        if old is not None and old.name != new.name:\n"
+            "            (self._folder / old.name).unlink()\n"
+        ),
+        new=(
+            "        if old is not None and old.name != new.name:\n"
+            "            (self._folder / old.name).unlink()\n"
+            "        store_manifest(self._folder, self._manifest)\n"
+        ),
+        tests=(_ARCHIVED + "test_killed_at_any_moment_it_leaves_a_valid_archive[while-it-commits]",),
+    ),
+    Bug(
+        name="archive-and-log-overlap",
+        harm="What both the archive and Kafka have comes twice, and an audit calls right tables wrong.",
+        file="salesfx/event_log/kafka.py",
+        old="                positions[piece.of.topic, piece.of.partition] = piece.after\n",
+        new="                positions[piece.of.topic, piece.of.partition] = max(piece.of.begin, piece.after - 1)\n",
+        tests=(_ARCHIVED + "test_the_log_is_read_from_the_archive_and_kafka_together",),
+    ),
+    Bug(
+        name="archived-names-are-text",
+        harm="A header's name that is no text is archived as other bytes, and nobody can tell what it was.",
+        file=_ARCHIVE + "writing.py",
+        old="_locked(folder), exact_header_names():\n",
+        new="_locked(folder):\n",
+        tests=(_ARCHIVED + "test_every_byte_is_kept",),
+    ),
+)
+
+BUGS: tuple[Bug, ...] = (*_COMMIT, *_WORKER, *_MEANING, *_PROOF, *_FEED, *_WALL, *_HISTORY)

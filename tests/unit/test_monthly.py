@@ -11,8 +11,8 @@ from salesfx.cli.report import report
 from salesfx.kpi import Cells
 from salesfx.language import LANGUAGES, Language
 from salesfx.language.words import WORDS
-from salesfx.reading import Month, current_month
-from salesfx.reading.monthly import Document, document, report_tables
+from salesfx.reading import Month, current_month, month_report
+from salesfx.reading.monthly import Document, Ended, document, report_tables
 from salesfx.reading.written import FORMATS, as_html, as_markdown, as_text
 from salesfx.settings import Settings
 from salesfx.targets.lines import TargetLine, Targets
@@ -74,6 +74,55 @@ async def test_bulgarian_is_written_as_bulgarians_do() -> None:
     assert row(found, "Квалифицирани, стойност")[1] == "12 345,50 €"
     assert row(found, "Конверсия")[1] == "37,5 %"
     assert row(found, "Приток: нови запитвания")[4] == "120 (+25 %)"
+
+
+async def ended(cells: Cells, events: dict[str, int], language: str = "en") -> Document:
+    """Put the report of October together with what was restated since it ended, when its table held these cells."""
+    snapshot = await (await tables_of(CELLS)).snapshot(report_tables(Month(2026, 10)))
+    then = await (await tables_of(cells)).snapshot(report_tables(Month(2026, 10)))
+    assert snapshot is not None
+    assert then is not None
+    earlier = Ended(month_report(then, Month(2026, 10)), events)
+    return document(snapshot, Month(2026, 10), Targets(TARGETS), Language(language), earlier)
+
+
+@pytest.mark.parametrize(
+    ("language", "heading", "leads", "category", "sentence"),
+    [
+        (
+            "en",
+            "Restated since the month ended",
+            ["100", "150 (+50%)"],
+            ["€1,234,587.89", "€1,234,567.89 (-0%)"],
+            "late 2",
+        ),
+        ("bg", "Променено след края на месеца", ["100", "150 (+50 %)"], None, "закъснели 2, оттегляния 1"),
+    ],
+)
+async def test_what_was_restated_since_the_month_ended(
+    language: str, heading: str, leads: list[str], category: list[str] | None, sentence: str
+) -> None:
+    """Then and now of each number that is another one, and how many events of which kind did it, in every form."""
+    october = ("2026-10-12", "booked_sales_value|category=new_account")
+    then = CELLS | {("2026-10-10", "leads|source=web"): 100, october: CELLS[october] + 2000}
+    found = await ended(then, {"late": 2, "correction": 0, "retraction": 1}, language)
+    table = found.tables[-1]
+    rows = {name: [cell.replace("\N{NO-BREAK SPACE}", " ") for cell in cells] for name, *cells in table.rows}
+    names = [Language(language).word(name) for name in ("leads", "booked_sales_value", "new_account")]
+    assert (table.heading, list(rows)) == (heading, names)
+    assert rows[names[0]] == leads
+    assert category is None or rows[names[2]] == category
+    assert any(sentence in each for each in found.sentences)
+    for write in FORMATS.values():
+        assert heading in write(found)
+
+
+async def test_a_month_that_nothing_has_changed_since() -> None:
+    """Is said, without a table."""
+    found = await ended(CELLS, {"late": 0})
+    assert "Nothing that came after the month ended has changed it." in found.sentences
+    assert "Restated since the month ended" not in {table.heading for table in found.tables}
+    assert "Restated" not in as_text(await reported(CELLS, Month(2026, 10)))
 
 
 def test_every_language_has_every_word() -> None:

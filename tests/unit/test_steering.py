@@ -124,6 +124,18 @@ async def test_a_log_without_its_beginning_asks_for_a_decision(tables: MemoryTab
     assert f"{LOG_START}lead_created:0" not in tables.data.log
 
 
+async def test_with_an_archive_there_is_another_way(tables: MemoryTables, log: Log) -> None:
+    """The archive has what Kafka has forgotten, so the tables can be made whole; without one that is not said."""
+    log.begins[B] = 60
+    for stored in ({}, {"lead_created:1": 50}):
+        tables.data.offsets = dict(stored)
+        steering = OffsetSteering(tables, Definitions(), log, TOPICS, "/srv/archive")  # type: ignore[arg-type]
+        with pytest.raises(Ended, match="`salesfx rebuild` make the tables from the archive in /srv/archive"):
+            await steering.starting_points([B], log.range)
+        with pytest.raises(Ended, match=r"^(?!.*rebuild)"):
+            await steers(tables, log).starting_points([B], log.range)
+
+
 async def test_a_stored_offset_is_kept_by_from_log_start(tables: MemoryTables) -> None:
     """The option may stay in a service's command line: it decides only where nothing is stored."""
     tables.data.offsets = {"lead_created:1": 70}

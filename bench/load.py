@@ -111,7 +111,7 @@ def mixed(leads: int, today: date) -> Iterator[Message]:
 
 def _message(topic: str, key: str, at: datetime, **fields: str) -> Message:
     event = {"event_id": f"{key}-1", "occurred_at": at.isoformat(timespec="seconds"), EVENT_TYPES[topic].entity: key}
-    return topic, key.encode(), msgspec.json.encode(event | fields)
+    return topic, fields.get("lead_id", key).encode(), msgspec.json.encode(event | fields)
 
 
 def _crm_id(kind: str, number: int) -> str:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from salesfx.local import LocalServers
 from salesfx.settings import Settings
 
-PARTITIONS = 3
+PARTITIONS = 6
 
 
 @contextmanager

@@ -105,7 +105,7 @@ def _difference(each: Contender, totals: Totals | None, expected: Totals) -> str
     """
     if totals is None:
         return ""
-    metrics: Sequence[str] = ["leads"] if each.name == "salesfx" else list(expected)
+    metrics: Sequence[str] = ["leads"] if each.name.startswith("salesfx") else list(expected)
     for metric in metrics:
         if totals.get(metric) != expected[metric]:
             return f"{each.name} computes other {metric}: {totals.get(metric)}, not {expected[metric]}"

@@ -67,6 +67,11 @@ class Event(msgspec.Struct, gc=False):
     ref: str
     """Reference of the entity's record."""
 
+    @property
+    def message_key(self) -> str:
+        """Key of its message in Kafka: the id of what it lives under, so that one worker has all of a lead's events."""
+        return self.standing.home.partition(":")[2] or self.key
+
 
 REF_PREFIX = {LeadCreated.topic: LEAD, QuoteSent.topic: QUOTE, DealClosed.topic: DEAL}
 _RAW_ABSENT = msgspec.Raw(b"")

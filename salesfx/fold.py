@@ -12,6 +12,7 @@ and in what is to be added to the cells:
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -68,9 +69,12 @@ class Fold:
     def __init__(self, events: Iterable[Event], rules: Rules) -> None:
         self._rules = rules
         self._rejections: list[Rejection] = []
-        self._events = [event for event in events if event.topic == _LEAD_TOPIC or self._is_priced(event)]
+        self.events = [event for event in events if event.topic == _LEAD_TOPIC or self._is_priced(event)]
+        """Those that can be merged."""
         self._records: Records = {}
         self._standings: dict[str, Standing | None] = {}
+        self._lived: dict[str, str] = {}
+        """By entity that had come before: what it lived under."""
         self._leads: dict[str, Lead] = {}
         self._cells: Cells = {}
         self._before: dict[str, Statements] = {}
@@ -82,16 +86,19 @@ class Fold:
 
     def first_reads(self) -> set[str]:
         """Name the records of the batch's entities, and of the leads that they name."""
-        refs = {event.ref for event in self._events}
-        refs.update(event.standing.home for event in self._events if event.standing.home)
+        refs = {event.ref for event in self.events}
+        refs.update(event.standing.home for event in self.events if event.standing.home)
         return refs
 
     def homes_left(self, records: Records) -> set[str]:
         """Name the leads that are not read yet, and that an entity of the batch may leave or tie under."""
         self._records = records
-        standings = (self._standing(event.ref) for event in self._events if event.topic != _LEAD_TOPIC)
-        homes = {standing.home for standing in standings if standing is not None}
-        return {home for home in homes if home and home not in records}
+        for event in self.events:
+            if event.topic != _LEAD_TOPIC:
+                standing = self._standing(event.ref)
+                if standing is not None and standing.home:
+                    self._lived[event.ref] = standing.home
+        return {home for home in self._lived.values() if home not in records}
 
     def merge(self, records: Records) -> None:
         """Let the greatest version of each entity stand.
@@ -101,7 +108,7 @@ class Fold:
 
         """
         self._records = records
-        for event in self._events:
+        for event in self.events:
             try:
                 if event.topic == _LEAD_TOPIC:
                     self._merge_lead(event)
@@ -149,6 +156,25 @@ class Fold:
             add_account(cells, 1, account.statements.values(), self._rules)
             writes[account_ref] = _encode(account) if account.statements else None
         return Outcome(writes, {cell: number for cell, number in cells.items() if number}, self._rejections)
+
+    def over(self, records: Records) -> Outcome:
+        """Go all the way, with every record at hand."""
+        self.homes_left(records)
+        self.merge(records)
+        return self.settle(records)
+
+    def links(self) -> Iterator[tuple[str, str]]:
+        """Give pairs of records that events put together: only what is linked decides what an event comes to."""
+        for event in self.events:
+            yield event.ref, event.standing.home or event.ref
+        yield from self._lived.items()
+        for ref, changed in self._told:
+            for account in changed:
+                yield ref, account
+
+    def refs(self) -> set[str]:
+        """Name all records that decide what the events come to."""
+        return set(chain.from_iterable(self.links()))
 
     def _changed_statements(self) -> Iterator[tuple[str, list[str]]]:
         for ref, before in self._before.items():

@@ -3,7 +3,7 @@
     with Publisher() as publisher:
         publisher.send(LeadCreated(event_id="4711-1", lead_id="4711", occurred_at=now, source="web"))
 
-An event is checked by the same decoder that the worker uses before it is sent, keyed by its entity, and sent by an
+An event is checked by the same decoder that the worker uses before it is sent, keyed by its lead, and sent by an
 idempotent producer that waits for all replicas. What Kafka did not take is raised, never dropped.
 """
 
@@ -204,7 +204,7 @@ class Publisher:
         if topic not in TOPICS:
             raise InvalidEventError(topic, Reason.INVALID_FIELD, f"topic: {topic!r} is none of {', '.join(TOPICS)}")
         try:
-            key = decode(topic, value, headers).key
+            event = decode(topic, value, headers)
         except Refused as refused:
             raise InvalidEventError(topic, refused.reason, refused.detail) from None
         with self._lock:
@@ -212,12 +212,13 @@ class Publisher:
             kafka_topic = self._settings.kafka_topic(topic)
             if kafka_topic not in self._topics:
                 self._find_topic(kafka_topic)
-            size = len(value) + len(key)
+            message_key = event.message_key.encode()
+            size = len(value) + len(message_key)
             self._make_room(size)
             self._raise_failures()
-            future = self._hand_over(topic, key, value, headers)
+            future = self._hand_over(topic, event.key, message_key, value, headers)
             deadline = time.monotonic() + self._delivery_timeout
-            self._pending.append(_Pending(future, topic, key, size, deadline))
+            self._pending.append(_Pending(future, topic, event.key, size, deadline))
             self._pending_bytes += size
 
     def flush(self) -> None:
@@ -340,12 +341,14 @@ class Publisher:
         if producer is not None:
             producer.close(timeout=grace)
 
-    def _hand_over(self, topic: str, key: str, value: bytes, headers: list[tuple[str, bytes]]) -> Any:
+    def _hand_over(
+        self, topic: str, key: str, message_key: bytes, value: bytes, headers: list[tuple[str, bytes]]
+    ) -> Any:
         if self._producer is None:
             self._producer = self._connect()
         try:
             kafka_topic = self._settings.kafka_topic(topic)
-            return self._producer.send(kafka_topic, key=key.encode(), value=value, headers=headers)
+            return self._producer.send(kafka_topic, key=message_key, value=value, headers=headers)
         except KafkaError as error:
             raise DeliveryError(1, [self._undelivered(topic, key, error)]) from error
 

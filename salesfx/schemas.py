@@ -13,11 +13,25 @@ from typing import Any
 import msgspec
 
 from salesfx.dead_letters.letter import DROPPED, REPLAYED
-from salesfx.events import DEAD_LETTERS, EVENT_TYPES, MAX_MESSAGE, MAX_NESTING, CrmEvent, DealClosed
+from salesfx.events import (
+    DEAD_LETTERS,
+    EVENT_TYPES,
+    MAX_MESSAGE,
+    MAX_NESTING,
+    CrmEvent,
+    DealClosed,
+    LeadCreated,
+    QuoteSent,
+)
 from salesfx.refusal import Reason
 
 CONTRACT_VERSION = "1.0.0"
 """Version of the events, apart from the program's: goes up when a field comes or changes."""
+_KEYS = {
+    LeadCreated.topic: "The lead_id",
+    QuoteSent.topic: "The lead_id, so that one worker has all of a lead's events; the quote_id where it has none",
+    DealClosed.topic: "The lead_id, so that one worker has all of a lead's events; else the quote_id, else the deal_id",
+}
 _KAFKA_BINDING = "0.5.0"
 _BOUNDS = (
     f"At most {MAX_MESSAGE} bytes of JSON in UTF-8, nested at most {MAX_NESTING} deep. Unknown fields are ignored; null "
@@ -264,7 +278,7 @@ def _event_message(event_type: type[CrmEvent]) -> dict[str, Any]:
         "description": f"{_BOUNDS} {_CLOUDEVENTS}",
         "contentType": "application/json",
         "payload": {"$ref": f"./{topic}.schema.json"},
-        "bindings": {"kafka": _key(f"The {event_type.entity}, so that versions of one entity share a partition.")},
+        "bindings": {"kafka": _key(f"{_KEYS[topic]}.")},
         "examples": [{"name": name, "payload": payload} for name, payload in EXAMPLES[topic].items()],
     }
 

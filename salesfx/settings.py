@@ -83,7 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Put before the names of the topics, where a Kafka is shared."""
     group: str = "salesfx"
     """Consumer group of the workers, which share the partitions among them."""
-    partitions: Annotated[int, Meta(ge=1, le=1000)] = 3
+    partitions: Annotated[int, Meta(ge=1, le=1000)] = 6
     """Partitions of a topic that salesfx creates."""
     replication: Annotated[int, Meta(ge=1, le=9)] = 1
     """Replicas of a topic that salesfx creates."""

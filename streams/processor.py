@@ -10,14 +10,14 @@ from operator import attrgetter
 from typing import NamedTuple, Protocol, TypeVar
 
 from salesfx.decoder import Event, decode, decode_heartbeat
-from salesfx.fold import AccountFullError, Fold, Outcome, TornReadError
+from salesfx.fold import AccountFullError, Outcome, TornReadError
 from salesfx.heartbeat import MOST_FEEDS, WORKER, Heartbeat
 from salesfx.lead import MAX_ENTITIES
 from salesfx.refusal import Reason, Refused
 from salesfx.rules import Rules
 from salesfx.tables import Tables
 from salesfx.tables.feed_marks import LAST_REFUSED
-from salesfx.tables.layout import VERSION_BYTES, partition_field
+from salesfx.tables.layout import partition_field
 from salesfx.tables.store import (
     Answer,
     Commit,
@@ -30,6 +30,7 @@ from salesfx.tables.store import (
 )
 from streams.batch import Batch, Record
 from streams.dead_letters import DeadLetter
+from streams.merge import Merge
 
 _SLICE = 250
 """Records that are decoded in one go, in about a millisecond."""
@@ -75,7 +76,7 @@ class Work(NamedTuple):
     """Of each batch, when its newest event got into Kafka, in milliseconds since 1970; a heartbeat is none."""
     seconds: float
     """How long the decoding took."""
-    ahead: "_Ahead | None" = None
+    ahead: Merge | None = None
     """What could be done while the batch before it was on its way."""
 
     @property
@@ -129,9 +130,11 @@ class Processor:
         self._gap.clear()
         # Once: a try that fails may have read some of its records again, so that it no longer fits them.
         last, self._last = self._last, None
-        ahead = work.ahead if work.ahead is not None and work.ahead.after is last else None
+        merge = work.ahead
+        if merge is None or not merge.rests_on(last):
+            merge = Merge(self._tables, self._rules, work.events)
         try:
-            return await self._settle(work, ahead)
+            return await self._settle(work, merge)
         finally:
             self._gap.set()
             self._note_seconds(work, time.perf_counter() - started)
@@ -143,17 +146,18 @@ class Processor:
             Whether they are in. If not, for whatever reason, each is to be processed by itself, which tells.
 
         """
-        work, records = _joined(works), _ReadRecords(self._tables)
+        work = _joined(works)
+        merge = Merge(self._tables, self._rules, work.events)
         started = time.perf_counter()
         try:
             while True:
-                outcome, letters = await self._folded(work, records)
-                if letters:
+                outcome = await merge.outcome()
+                if work.letters or outcome.rejections:
                     return False
-                answer = await self._tables.commit(self._commit(work, records, outcome, letters))
+                answer = await self._tables.commit(self._commit(work, merge, outcome, []))
                 if not isinstance(answer, Conflict):
                     break
-                _forget_conflicts(records, work, answer)
+                _note_conflict(merge, work, answer)
         except (AccountFullError, TornReadError):
             return False
         finally:
@@ -163,20 +167,21 @@ class Processor:
     async def fold_ahead(self, work: Work) -> Work:
         """Read and merge a batch while the commit of the one before it is on its way, as if that were in already.
 
-        It counts only where just that commit gets in. What it rests on is compared at its own commit, like all that is read.
+        It counts only where a commit of just that batch gets in. What it rests on is compared at its own commit, like all that
+        is read.
         """
         await self._gap.wait()
         before = self._on_its_way
         if before is None:
             return work
-        started, records = time.perf_counter(), _ReadRecords(self._tables, before)
+        started, merge = time.perf_counter(), Merge(self._tables, self._rules, work.events, onto=before)
         try:
-            outcome, letters = await self._folded(work, records)
+            await merge.outcome()
         except Exception as error:  # noqa: BLE001 - whatever it is, the try that counts meets it again, and treats it
             log.debug("%s is not merged ahead: %s: %s", work.batch.source, type(error).__name__, error)
             return work
         seconds = work.seconds + time.perf_counter() - started
-        return work._replace(ahead=_Ahead(before, records, outcome, letters), seconds=seconds)
+        return work._replace(ahead=merge, seconds=seconds)
 
     async def _waiting(self, answer: Awaitable[_Answered]) -> _Answered:
         """Wait for a server's answer, and let others be decoded meanwhile; reading is too short a wait for that."""
@@ -219,34 +224,30 @@ class Processor:
             share = len(batch.records) / records if records else 1 / len(work.batches)
             self._seconds_of[covered.topic] += (work.seconds + seconds) * share
 
-    async def _settle(self, work: Work, ahead: "_Ahead | None" = None) -> Elsewhere | None:
-        records = _ReadRecords(self._tables) if ahead is None else ahead.records
+    async def _settle(self, work: Work, merge: Merge) -> Elsewhere | None:
         sent: set[bytes] = set()
         while True:
             try:
-                if ahead is None:
-                    outcome, letters = await self._folded(work, records)
-                else:
-                    (_, _, outcome, letters), ahead = ahead, None
+                outcome = await merge.outcome()
+                letters = work.letters + _rejected(work, outcome)
             except AccountFullError as full:
                 if len(work.events) > 1:
                     return await self._settle_halves(work)
                 outcome, letters = _NOTHING, [*work.letters, _without_place(work, full)]
             except TornReadError:
-                if not await records.forget_changed():
+                if not await merge.look_for_changes():
                     raise  # it is not the reading: they contradict each other in the store itself
                 continue
-            if _are_about_bounds(letters) and await records.forget_changed():
+            if _are_about_bounds(letters) and await merge.look_for_changes():
                 continue  # there may be a place by now
             unsent = [letter for letter in letters if letter.origin not in sent]
             if unsent:
                 await self._waiting(self._letter_box.send(unsent))
                 sent.update(letter.origin for letter in unsent)
-            commit = self._commit(work, records, outcome, letters)
-            answer = await self._answer(commit)
+            answer = await self._answer(self._commit(work, merge, outcome, letters))
             if not isinstance(answer, Conflict):
                 return self._verdict(answer, work)
-            _forget_conflicts(records, work, answer)
+            _note_conflict(merge, work, answer)
 
     async def _answer(self, commit: Commit) -> Answer:
         self._on_its_way = commit
@@ -256,16 +257,6 @@ class Processor:
             self._on_its_way = None
         self._last = commit if isinstance(answer, Committed) else None
         return answer
-
-    async def _folded(self, work: Work, records: "_ReadRecords") -> tuple[Outcome, list[DeadLetter]]:
-        """Merge events, reading what is missing in `records`."""
-        fold = Fold(work.events, self._rules)
-        await records.read(fold.first_reads())
-        await records.read(fold.homes_left(records.contents))
-        fold.merge(records.contents)
-        await records.read(fold.accounts())
-        outcome = fold.settle(records.contents)
-        return outcome, work.letters + _rejected(work, outcome)
 
     async def _settle_halves(self, work: Work) -> Elsewhere | None:
         """Find the events that an account has no place for, by halving; all others are merged."""
@@ -277,12 +268,12 @@ class Processor:
             work._replace(ranges=(first,), events=events[:half], letters=_within(first, work.letters)),
             work._replace(ranges=(second,), events=events[half:], letters=_within(second, work.letters)),
         ):
-            elsewhere = await self._settle(part)
+            elsewhere = await self._settle(part, Merge(self._tables, self._rules, part.events))
             if elsewhere is not None:
                 return elsewhere
         return None
 
-    def _commit(self, work: Work, records: "_ReadRecords", outcome: Outcome, letters: list[DeadLetter]) -> Commit:
+    def _commit(self, work: Work, merge: Merge, outcome: Outcome, letters: list[DeadLetter]) -> Commit:
         counters = Counter({f"processed|{covered.topic}": 0 for covered in work.ranges})
         for topic, number in Counter(map(_topic, work.events)).items():
             counters[f"processed|{topic}"] += number
@@ -306,7 +297,7 @@ class Processor:
                 marks[f"last_event|{field}"] = f"{newest / 1000:.3f}"
         return Commit(
             work.ranges,
-            seen=records.versions,
+            seen=merge.versions,
             writes=outcome.writes,
             cells=outcome.cells,
             counters=counters,
@@ -389,62 +380,10 @@ def _place(event: Event) -> tuple[str, int, int]:
     return event.topic, event.standing.partition, event.standing.offset
 
 
-class _ReadRecords:
-    """The records that were read for a batch, apart from their versions."""
-
-    def __init__(self, tables: Tables, before: Commit | None = None) -> None:
-        """Make one; records that a commit before it writes are taken from there, as they will be."""
-        self._tables = tables
-        self._before = before
-        self.contents: dict[str, bytes | None] = {}
-        self.versions: dict[str, bytes] = {}
-
-    async def read(self, refs: Collection[str]) -> None:
-        """Read those that were not read yet."""
-        missing = [ref for ref in refs if ref not in self.contents]
-        if self._before is not None:
-            missing = [ref for ref in missing if not self._taken(ref, self._before)]
-        if not missing:
-            return
-        for ref, record in (await self._tables.load(missing)).items():
-            self.versions[ref] = b"" if record is None else record[:VERSION_BYTES]
-            self.contents[ref] = None if record is None else record[VERSION_BYTES:]
-
-    def _taken(self, ref: str, before: Commit) -> bool:
-        """Take a record from the commit before, where that writes it."""
-        if ref not in before.writes:
-            return False
-        content = self.contents[ref] = before.writes[ref]
-        self.versions[ref] = b"" if content is None else before.version
-        return True
-
-    async def forget_changed(self) -> bool:
-        """Have those read again that others have changed since; tell whether there are any."""
-        current = await self._tables.load(list(self.versions))
-        changed = [ref for ref, record in current.items() if (record or b"")[:VERSION_BYTES] != self.versions[ref]]
-        self.forget(changed)
-        return bool(changed)
-
-    def forget(self, refs: Collection[str]) -> None:
-        """Have them read again, from the tables."""
-        self._before = None
-        for ref in refs:
-            del self.contents[ref], self.versions[ref]
-
-
-class _Ahead(NamedTuple):
-    """What a batch comes to if the commit before it gets in."""
-
-    after: Commit
-    records: _ReadRecords
-    outcome: Outcome
-    letters: list[DeadLetter]
-
-
-def _forget_conflicts(records: _ReadRecords, work: Work, conflict: Conflict) -> None:
+def _note_conflict(merge: Merge, work: Work, conflict: Conflict) -> None:
     where = ", ".join(map(str, work.ranges))
     log.debug("%s: %d records were changed meanwhile; merging again", where, len(conflict.refs))
-    records.forget(conflict.refs)
+    merge.note_changed(conflict.refs)
 
 
 _NOTHING = Outcome({}, {}, [])

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import faust
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import OffsetResetStrategy
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import (
     ConsumerStoppedError,
     CorruptRecordException,
@@ -105,6 +106,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         fetcher.PartitionRecords = LeanPartitionRecords  # the fetcher makes them by this name
         # Faust asks for read_committed only in its exactly-once mode; aborted events must never count.
         consumer._isolation_level = "read_committed"
+        # Partition n of every topic goes to one worker: the events of a lead have one key in all of them.
+        consumer._partition_assignment_strategy = (RangePartitionAssignor,)
         consumer._fetch_min_bytes, consumer._fetch_max_wait_ms = FETCH_MIN_BYTES, FETCH_MAX_WAIT_MS
         return consumer
 

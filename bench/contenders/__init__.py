@@ -6,6 +6,7 @@ from bench.contenders.contender import Contender
 
 _CLASSES = {
     "salesfx": ("salesfx_worker", "SalesfxWorker"),
+    "salesfx-two": ("salesfx_worker", "TwoWorkers"),
     "floor": ("floor", "Floor"),
     "faust": ("faust_tables", "FaustTables"),
     "quix": ("quix_streams", "QuixStreams"),

@@ -1,17 +1,12 @@
-"""salesfx itself: the real worker, in front of a real Redis with its append-only file on."""
+"""salesfx itself: the real worker, or two, in front of a real Redis with its append-only file on."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import redis
 
 from bench.contenders.contender import TOTALS, Place, Running, Totals
-from bench.workers import NO_HEARTBEATS
-from salesfx.tables.layout import FIRST_GENERATION, MONTH, Layout
+from bench.workers import READING, Seen, wait_until, workers
+from salesfx.settings import Settings
+from salesfx.tables.layout import MONTH
 
 
 class SalesfxWorker:
@@ -21,77 +16,64 @@ class SalesfxWorker:
     leaves_out = "Nothing."
     share = 1.0
     may_count_twice = False
+    count = 1
 
     def prepare(self, progress: Callable[[str], None]) -> None:
         """Nothing to prepare."""
 
     @contextmanager
     def run(self, place: Place) -> Iterator[Running]:
-        """Start a worker whose tables are new, in a Redis that holds nothing else."""
-        client = redis.Redis.from_url(place.redis)
-        client.flushall()
-        tables = TablesOf(client, place.run)
-        with client, running_worker(worker_environ(place)) as check:
-            tables.check = check
-            yield tables
+        """Start workers whose tables are new, in a Redis that holds nothing else, and wait until each has partitions.
+
+        The first begins before the others have come; what is done until then is not timed.
+        """
+        (prefix,) = {name.removesuffix(topic) for topic, name in place.topics.items()}
+        settings = Settings(
+            kafka=place.kafka,
+            redis=place.redis,
+            namespace=place.run,
+            group=place.run,
+            topic_prefix=prefix,
+            partitions=place.partitions,
+        )
+        seen = Seen(settings)
+        seen.client.flushall()
+        with seen.client, workers(settings, place.folder, self.count) as running:
+
+            def check() -> None:
+                for worker in running:
+                    worker.check()
+
+            # A worker that was there before the others has its partitions taken away once, for each that comes.
+            wait_until("all have partitions", lambda: all(worker.says(READING) for worker in running), check)
+            yield _Tables(seen, check)
 
 
-def worker_environ(place: Place) -> dict[str, str]:
-    """Give the settings of a worker for one run."""
-    (prefix,) = {name.removesuffix(topic) for topic, name in place.topics.items()}
-    return {
-        **os.environ,
-        "SALESFX_KAFKA": place.kafka,
-        "SALESFX_REDIS": place.redis,
-        "SALESFX_NAMESPACE": place.run,
-        "SALESFX_GROUP": place.run,
-        "SALESFX_TOPIC_PREFIX": prefix,
-        "SALESFX_PARTITIONS": str(place.partitions),
-        **NO_HEARTBEATS,
-    }
+class TwoWorkers(SalesfxWorker):
+    """Two workers that share the partitions: as many as Kafka Streams has threads here."""
+
+    name = "salesfx, two workers"
+    count = 2
 
 
-@contextmanager
-def running_worker(environ: Mapping[str, str]) -> Iterator[Callable[[], None]]:
-    """Run `salesfx worker`, and give what ends the measurement where it has ended."""
-    with started_worker(environ) as process:
-
-        def check() -> None:
-            if process.poll() is not None:
-                raise SystemExit(f"the worker ended with status {process.returncode}")
-
-        yield check
-
-
-@contextmanager
-def started_worker(environ: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run `salesfx worker`, and give its process."""
-    process = subprocess.Popen([sys.executable, "-m", "salesfx", "worker", "--log-level", "WARNING"], env=dict(environ))
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
-
-
-class TablesOf:
+class _Tables:
     """What the tables of a run say, read from outside."""
 
-    def __init__(self, client: Any, namespace: str) -> None:
-        self._redis = client
-        self._layout = Layout(namespace, FIRST_GENERATION)
-        self.check: Callable[[], None] = lambda: None
+    def __init__(self, seen: Seen, check: Callable[[], None]) -> None:
+        self._seen = seen
+        self._check = check
 
     def done(self) -> int:
         """Add up the stored offsets."""
-        self.check()
-        return sum(map(int, self._redis.hvals(self._layout.offsets)))
+        self._check()
+        return self._seen.done()
 
     def totals(self) -> Totals:
         """Add up the months' tables."""
+        client, layout = self._seen.client, self._seen.layout
         found: dict[str, dict[str, int]] = {metric: {} for metric in TOTALS}
-        for month in map(bytes.decode, self._redis.smembers(self._layout.months)):
-            for field, number in self._redis.hgetall(self._layout.table(MONTH + month)).items():
+        for month in map(bytes.decode, client.smembers(layout.months)):
+            for field, number in client.hgetall(layout.table(MONTH + month)).items():
                 metric, dimension = field.decode().split("|", 1)
                 if metric in found and "salesperson=" not in dimension:
                     found[metric][month] = found[metric].get(month, 0) + int(number)

@@ -7,7 +7,7 @@ from itertools import islice
 
 import msgspec
 
-from .crm import ENTITY_ID
+from .crm import message_key
 from .process import published_by
 from .stories import Stories
 
@@ -23,7 +23,7 @@ _ROUND = 100 / 3
 def load(seed: int, count: int, leads_per_month: int = SMALL_COMPANY) -> Iterator[tuple[str, bytes, bytes]]:
     """Yield exactly `count` events as (topic, key, JSON in UTF-8), in the order and disorder of publishing.
 
-    The key is the entity's id. The mix is that of `simulate` from the first event on, which means that some of the first
+    The mix is that of `simulate` from the first event on, which means that some of the first
     quotes and deals belong to leads that are older than the load. The dates are those of 2023 and 2024, roughly; after
     that they begin again, with ids of their own: entities of different rounds have nothing to do with each other. The load
     of a smaller `count` is the beginning of that of a larger one.
@@ -37,4 +37,4 @@ def _rounds(seed: int, leads_per_month: int) -> Iterator[tuple[str, bytes, bytes
     for number in count_from():
         published = published_by(Stories(seed, _ORIGIN, leads_per_month, f"{number}-"), _ORIGIN)
         for _, topic, event in islice(published, begin, begin + events):
-            yield topic, str(event[ENTITY_ID[topic]]).encode(), encode(event)
+            yield topic, message_key(topic, event).encode(), encode(event)

@@ -29,6 +29,12 @@ _REDELIVERED = 0.012
 _COUNTED, _UNDATED = 0.7, 0.3
 
 
+def message_key(topic: str, event: Event) -> str:
+    """Name the lead or stand-in that an event is about, of a retraction the entity itself: the key of its message."""
+    names = (ENTITY_ID[topic],) if event.get("retracted") else ENTITY_ID.values()
+    return next(str(event[name]) for name in names if event.get(name))
+
+
 class Crm:
     """Ids, versions, and the outbox with what is not published yet.
 

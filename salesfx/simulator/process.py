@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from itertools import dropwhile, takewhile
 from typing import NamedTuple
 
-from .crm import ENTITY_ID, Event, Published
+from .crm import Event, Published, message_key
 from .rhythm import SECOND, local_day
 from .stories import Stories
 
@@ -25,8 +25,8 @@ class SimulatedEvent(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The entity's own id, which is the key of the message."""
-        return str(self.event[ENTITY_ID[self.topic]])
+        """The key of the message."""
+        return message_key(self.topic, self.event)
 
 
 def simulate(seed: int, origin: datetime, *, leads_per_month: int = 250) -> Iterator[SimulatedEvent]:

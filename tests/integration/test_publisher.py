@@ -102,7 +102,7 @@ class TestDelivery:
         assert json.loads(quote.value)["amount"] == "1150"
         assert json.loads(deal.value)["retracted"] is True
         for topic, record in zip(TOPICS, (sent_lead, quote, deal), strict=True):
-            assert decode(topic, record.value).key.encode() == record.key
+            assert decode(topic, record.value).message_key.encode() == record.key
 
     def test_json_goes_out_byte_by_byte_with_its_headers(self, settings: Settings) -> None:
         """Also where the envelope carries what the event lacks."""

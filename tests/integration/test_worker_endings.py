@@ -290,12 +290,12 @@ FAILS_AT_100 = """
 import streams.app
 streams.app.BATCH_RECORDS = 50
 from streams.processor import Processor
-folded = Processor._folded
-async def failing(self, work, records):
+commit = Processor._commit
+def failing(self, work, *rest):
     if any(each.topic == "lead_created" and each.before <= 100 < each.after for each in work.ranges):
         raise RuntimeError("broken")
-    return await folded(self, work, records)
-Processor._folded = failing
+    return commit(self, work, *rest)
+Processor._commit = failing
 """
 
 

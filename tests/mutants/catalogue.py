@@ -3,7 +3,7 @@
 from tests.mutants.bug import Bug
 
 _TABLES = "tests/integration/test_tables.py::"
-_PROCESSOR = "tests/unit/test_processor.py::"
+_MERGE, _PROCESSOR = "streams/merge.py", "tests/unit/test_processor.py::"
 _LAWS = "tests/unit/test_laws.py::test_any_order_duplication_and_batching_equals_the_reference"
 _PLANTED = "tests/unit/test_planted_bugs.py::"
 _LUA, _REDIS = "salesfx/tables/commit.lua", "salesfx/tables/redis.py"
@@ -362,7 +362,7 @@ _WORKER = (
         file="streams/processor.py",
         old=(
             "            except TornReadError:\n"
-            "                if not await records.forget_changed():\n"
+            "                if not await merge.look_for_changes():\n"
             "                    raise  # it is not the reading: they contradict each other in the store itself\n"
             "                continue\n"
         ),
@@ -435,12 +435,10 @@ _WORKER = (
             "            if unsent:\n"
             "                await self._waiting(self._letter_box.send(unsent))\n"
             "                sent.update(letter.origin for letter in unsent)\n"
-            "            commit = self._commit(work, records, outcome, letters)\n"
-            "            answer = await self._answer(commit)\n"
+            "            answer = await self._answer(self._commit(work, merge, outcome, letters))\n"
         ),
         new=(
-            "            commit = self._commit(work, records, outcome, letters)\n"
-            "            answer = await self._answer(commit)\n"
+            "            answer = await self._answer(self._commit(work, merge, outcome, letters))\n"
             "            if unsent:\n"
             "                await self._waiting(self._letter_box.send(unsent))\n"
             "                sent.update(letter.origin for letter in unsent)\n"
@@ -458,70 +456,34 @@ _WORKER = (
     Bug(
         name="merged-again-with-stale-records",
         harm="After a conflict what the other worker wrote is overwritten by what was read before it.",
-        file="streams/processor.py",
-        old=(
-            "        missing = [ref for ref in refs if ref not in self.contents]\n"
-            "        if self._before is not None:\n"
-            "            missing = [ref for ref in missing if not self._taken(ref, self._before)]\n"
-            "        if not missing:\n"
-            "            return\n"
-            "        for ref, record in (await self._tables.load(missing)).items():\n"
-            '            self.versions[ref] = b"" if record is None else record[:VERSION_BYTES]\n'
-            "            self.contents[ref] = None if record is None else record[VERSION_BYTES:]\n"
-            "\n"
-            "    def _taken(self, ref: str, before: Commit) -> bool:\n"
-            '        """Take a record from the commit before, where that writes it."""\n'
-            "        if ref not in before.writes:\n"
-            "            return False\n"
-            "        content = self.contents[ref] = before.writes[ref]\n"
-            '        self.versions[ref] = b"" if content is None else before.version\n'
-            "        return True\n"
-            "\n"
-            "    async def forget_changed(self) -> bool:\n"
-            '        """Have those read again that others have changed since; tell whether there are any."""\n'
-            "        current = await self._tables.load(list(self.versions))\n"
-            '        changed = [ref for ref, record in current.items() if (record or b"")[:VERSION_BYTES] != self.versions[ref]]\n'
-            "        self.forget(changed)\n"
-            "        return bool(changed)\n"
-            "\n"
-            "    def forget(self, refs: Collection[str]) -> None:\n"
-            '        """Have them read again, from the tables."""\n'
-            "        self._before = None\n"
-            "        for ref in refs:\n"
-            "            del self.contents[ref], self.versions[ref]\n"
-        ),
-        new=(
-            "        missing = [ref for ref in refs if ref not in self.versions]\n"
-            "        if self._before is not None:\n"
-            "            missing = [ref for ref in missing if not self._taken(ref, self._before)]\n"
-            "        if not missing:\n"
-            "            return\n"
-            "        for ref, record in (await self._tables.load(missing)).items():\n"
-            '            self.versions[ref] = b"" if record is None else record[:VERSION_BYTES]\n'
-            "            self.contents.setdefault(ref, None if record is None else record[VERSION_BYTES:])\n"
-            "\n"
-            "    def _taken(self, ref: str, before: Commit) -> bool:\n"
-            '        """Take a record from the commit before, where that writes it."""\n'
-            "        if ref not in before.writes:\n"
-            "            return False\n"
-            "        content = self.contents[ref] = before.writes[ref]\n"
-            '        self.versions[ref] = b"" if content is None else before.version\n'
-            "        return True\n"
-            "\n"
-            "    async def forget_changed(self) -> bool:\n"
-            '        """Have those read again that others have changed since; tell whether there are any."""\n'
-            "        current = await self._tables.load(list(self.versions))\n"
-            '        changed = [ref for ref, record in current.items() if (record or b"")[:VERSION_BYTES] != self.versions[ref]]\n'
-            "        self.forget(changed)\n"
-            "        return bool(changed)\n"
-            "\n"
-            "    def forget(self, refs: Collection[str]) -> None:\n"
-            '        """Have them read again, from the tables."""\n'
-            "        self._before = None\n"
-            "        for ref in refs:\n"
-            "            del self.versions[ref]\n"
-        ),
+        file=_MERGE,
+        old="            now = await self._folded(fold)\n",
+        new="            await self._folded(fold)\n            now = Fold(events, self._rules).over(contents)\n",
         tests=(_PROCESSOR + "test_records_changed_meanwhile_are_read_and_merged_again",),
+    ),
+    Bug(
+        name="merged-again-without-its-group",
+        harm="After a conflict over a lead what the same batch says of its account is not worked out again: a wrong category.",
+        file=_MERGE,
+        old="    groups = {group(ref) for ref in touched}\n",
+        new="    groups = set(touched)\n",
+        tests=("tests/unit/test_merge.py::test_merging_again_what_changed_comes_to_what_merging_all_again_does",),
+    ),
+    Bug(
+        name="merged-again-beside-others",
+        harm="A lead got an account meanwhile of which another event of the batch tells: one of the two is lost in it.",
+        file=_MERGE,
+        old="            if not others:\n",
+        new="            if True:\n",
+        tests=("tests/unit/test_merge.py::test_a_lead_that_got_an_account_of_the_batch_draws_that_in",),
+    ),
+    Bug(
+        name="merged-ahead-onto-another-result",
+        harm="The batch before was merged again after a conflict; what was merged onto its first result is committed with it.",
+        file=_MERGE,
+        old="            self._changed |= self._records.follow(onto, commit)\n",
+        new="            self._records.versions.update(dict.fromkeys(self._records.follow(onto, commit), commit.version))\n",
+        tests=("tests/unit/test_merge.py::test_what_was_merged_onto_a_commit_follows_what_became_of_it",),
     ),
 )
 
@@ -677,7 +639,7 @@ _PROOF = (
         name="refused-on-what-is-not-so-any-more",
         harm="A deal is refused for want of a place that its account has: one sale less, for good.",
         file="streams/processor.py",
-        old="            if _are_about_bounds(letters) and await records.forget_changed():\n",
+        old="            if _are_about_bounds(letters) and await merge.look_for_changes():\n",
         new="            if False:\n",
         tests=("tests/unit/test_processor.py::test_no_event_is_refused_for_a_place_that_it_has",),
     ),

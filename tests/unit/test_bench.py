@@ -89,10 +89,10 @@ def test_the_mixed_load_has_exactly_its_shares() -> None:
     """Of a thousand leads a hundred have a quote, and forty a won deal; the worker would take all of it."""
     messages = list(load.mixed(1000, TODAY))
     assert Counter(topic for topic, _, _ in messages) == {load.LEAD: 1000, load.QUOTE: 100, load.DEAL: 40}
-    assert len({key for _, key, _ in messages}) == len(messages)
-    assert all(len(key) == 18 for _, key, _ in messages)
-    for topic, _, value in messages:
-        decode(topic, value)
+    events = [decode(topic, value) for topic, _, value in messages]
+    assert len({event.ref for event in events}) == len(messages)
+    assert all(len(event.key) == 18 for event in events)
+    assert [event.message_key.encode() for event in events] == [key for _, key, _ in messages]
     leads = [json.loads(value) for topic, _, value in messages if topic == load.LEAD]
     assert len({lead["source"] for lead in leads}) == 20
     assert len({lead["salesperson"] for lead in leads}) == 50

@@ -17,13 +17,14 @@ from salesfx import fold
 from salesfx.tables import MemoryTables
 from salesfx.tables.layout import VERSION_BYTES, partition_field
 from salesfx.tables.store import Answer, Commit, Committed, Range
-from streams import processor, steering, transport, watch
+from streams import merge, steering, transport, watch
 from streams.batch import Batch, Partition
 from tests.simulation import redis, worker
 from tests.simulation.world import run_seed, simulating
 
 SEEDS = 800
-MOST_SEEDS_FOR_A_BUG = 3000
+MOST_SEEDS_FOR_A_BUG = 1500
+"""The rarest of them is found within a tenth of that."""
 _TRACE = """
 import hashlib
 from tests.simulation.world import run_seed, simulating
@@ -77,7 +78,6 @@ def test_a_seed_repeats_itself() -> None:
 # Bugs.
 
 _commit = MemoryTables.commit
-_apply = MemoryTables._apply
 _sent_commit = redis.SimulatedTables.commit
 _send = worker.LetterBox.send
 _settle_home = fold.Fold._settle_home
@@ -93,20 +93,6 @@ async def _commit_whatever_is_stored(tables: MemoryTables, commit: Commit) -> An
 async def _commit_whatever_was_read(tables: MemoryTables, commit: Commit) -> Answer:
     now = {ref: (tables.data.records.get(ref) or b"")[:VERSION_BYTES] for ref in commit.seen}
     return await _commit(tables, replace(commit, seen=now))
-
-
-async def _commit_checking_only_what_is_written(tables: MemoryTables, commit: Commit) -> Answer:
-    return await _commit(tables, replace(commit, seen={ref: commit.seen[ref] for ref in commit.writes}))
-
-
-def _apply_counting_versions(tables: MemoryTables, commit: Commit) -> list[str]:
-    before = {ref: tables.data.records.get(ref) or bytes(VERSION_BYTES) for ref in commit.writes}
-    told = _apply(tables, commit)
-    for ref, content in commit.writes.items():
-        if content is not None:
-            version = int.from_bytes(before[ref][:VERSION_BYTES], "big") + 1
-            tables.data.records[ref] = version.to_bytes(VERSION_BYTES, "big") + content
-    return told
 
 
 def _behind(commit: Commit) -> list[Range]:
@@ -162,17 +148,17 @@ def _never_leave(self: Any, event: Any, _standing: Any) -> None:
     _settle_home(self, event, None)
 
 
+# Not here: versions that are counters, and records that are compared only where they are written. They do harm in one world of a
+# thousand and more, which is luck, and no test. Tests of their own bring the coincidence about; `tests/mutants` names them.
 BUGS: dict[str, tuple[Any, str, Any]] = {
     "the stored offset is not compared": (MemoryTables, "commit", _commit_whatever_is_stored),
     "the versions of records are not compared": (MemoryTables, "commit", _commit_whatever_was_read),
-    "only records that are written are compared": (MemoryTables, "commit", _commit_checking_only_what_is_written),
-    "versions of records are counters": (MemoryTables, "_apply", _apply_counting_versions),
     "offsets are stored before the data": (redis.SimulatedTables, "commit", _commit_offset_first),
     "events are counted outside of the commit": (redis.SimulatedTables, "commit", _count_afterwards),
-    "what changed meanwhile is not read again": (processor._ReadRecords, "forget", lambda *_: None),
+    "what changed meanwhile is not read again": (merge._Records, "forget", lambda *_: None),
     "records of two instants are taken for a defect": (
-        processor._ReadRecords,
-        "forget_changed",
+        merge.Merge,
+        "look_for_changes",
         _nothing_has_changed,
     ),
     "batches are ranges of records": (transport.BatchConsumer, "_getmany", _ranges_of_records),

@@ -316,6 +316,24 @@ async def test_months_are_those_of_kafkas_timestamps(site: Site, folder: Path) -
     assert (await verify_archive(site.settings, folder)).faults == []
 
 
+async def test_positions_without_records_are_covered(site: Site, folder: Path) -> None:
+    """Where all was aborted there is nothing to keep, but the archive reaches over it, so that it meets the log later."""
+    producer = AIOKafkaProducer(bootstrap_servers=site.settings.kafka, transactional_id=site.settings.group)
+    async with producer:
+        for _ in range(2):
+            await producer.begin_transaction()
+            await producer.send(site.topic(LEADS), lead(1), partition=1)
+            await producer.abort_transaction()
+    assert await archived(site, folder) == 0
+    (file,) = load_manifest(folder).files
+    assert file.month == f"{datetime.now(UTC):%Y-%m}"
+    assert [(each.partition, each.begin, each.end, each.rows) for each in file.partitions] == [(1, 0, 4, 0)]
+    await cut_everywhere(site, 1)
+    await site.publish([Message(LEADS, lead(2), partition=1)])
+    assert await archived(site, folder) == 1
+    assert (await verify_archive(site.settings, folder)).faults == []
+
+
 async def let_producers_tell_the_time(site: Site) -> None:
     """Set the topic so."""
 

@@ -616,7 +616,11 @@ async def test_a_letter_that_the_topic_does_not_take_whole_is_cut(kafka: str, re
                     }
                 }
             )
-        small = {"num_partitions": 3, "replication_factor": 1, "configs": {"max.message.bytes": "200000"}}
+        small = {
+            "num_partitions": site.settings.partitions,
+            "replication_factor": 1,
+            "configs": {"max.message.bytes": "200000"},
+        }
         admin.create_topics({site.topic(DEAD_LETTERS): small}, wait_for_metadata=True)
     messages = simulated(13, 50)
     huge = Message("lead_created", b"x" * 900_000)

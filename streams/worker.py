@@ -32,13 +32,13 @@ def run_worker(settings: Settings, *, from_log_start: bool = False, log_level: s
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         with quiet_kafka_python():
-            asyncio.run(check_before_start(settings, from_log_start=from_log_start))
+            generation = asyncio.run(check_before_start(settings, from_log_start=from_log_start))
     except (RedisError, OSError) as error:
         raise redis_away(settings.redis, error) from error
     # A batch makes thousands of short-lived objects and no cycles: the collector would look at them in vain.
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
-    app = build_app(settings)
+    app = build_app(settings, generation)
     worker = _Worker(app, loglevel=log_level, quiet=True, redirect_stdouts=False)
     worker.spinner = None
     worker.execute_from_commandline()

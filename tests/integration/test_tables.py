@@ -131,7 +131,7 @@ async def test_changed_definitions_are_refused(store: Store, tables: Tables, cha
     with pytest.raises(DefinitionsChangedError) as error:
         await other.open(changed)
     assert named in str(error.value)
-    assert "`namespace`" in str(error.value)
+    assert "`salesfx rebuild`" in str(error.value)
     assert "coverage_days" not in str(error.value)
     assert (await shown(tables)).fingerprint == DEFINITIONS.fingerprint
     assert await other.commit(batch(0, 1)) == OtherDefinitions(DEFINITIONS.fingerprint)

@@ -21,6 +21,7 @@ from salesfx.fold import decode_lead, decode_standing
 from salesfx.rules import Rules
 from salesfx.settings import load_settings
 from salesfx.tables import MemoryTables
+from salesfx.tables.layout import FIRST_GENERATION
 from streams import app as app_module
 from streams.agents import BatchHandler
 from streams.app import build_app
@@ -158,7 +159,7 @@ class Worker:
         settings = load_settings(environ={})
         self.tables = MemoryTables()
         with patch.object(app_module, "BatchHandler", self._keep_handler):
-            self.app = build_app(settings)
+            self.app = build_app(settings, FIRST_GENERATION)
         self.consumer: Any = self.app.consumer
         self.tp = TP(settings.kafka_topic("lead_created"), 0)
         self.log = Log(self.consumer, self.tp, values)

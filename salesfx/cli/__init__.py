@@ -21,6 +21,8 @@ COMMANDS = {
     "show": "salesfx.cli.show:show",
     "lead-flow": "salesfx.cli.lead_flow:lead_flow_",
     "audit": "salesfx.cli.audit:audit",
+    "rebuild": "salesfx.cli.rebuild:rebuild",
+    "generations": "salesfx.cli.generations:generations",
     "dead-letters": "salesfx.cli.dead_letters:dead_letters",
     "publish": "salesfx.cli.publish:publish",
     "import": "salesfx.cli.import_:import_",

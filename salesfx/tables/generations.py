@@ -136,7 +136,7 @@ class Generations:
         self._register = generations_key(namespace)
 
     async def all(self) -> list[Generation]:
-        """List those that are there, the oldest first; of one from before there was a register the entry is made up."""
+        """List those that are there, the oldest first."""
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.get(self._current)
             pipe.hgetall(self._register)
@@ -186,10 +186,12 @@ class Generations:
 
         async def begin(pipe: Any) -> str:
             await pipe.watch(self._register, Layout(self._namespace, live).log)
-            number = _next_number({live.encode(): b"", **await pipe.hgetall(self._register)})
+            register = {live.encode(): new_entry(State.COMPLETE, "worker"), **await pipe.hgetall(self._register)}
+            number = _next_number(register)
             identity = await pipe.hgetall(Layout(self._namespace, live).log)
             layout = Layout(self._namespace, number)
             pipe.multi()
+            pipe.hsetnx(self._register, live, register[live.encode()])
             pipe.hset(self._register, number, new_entry(State.BUILDING, "rebuild"))
             mapping = {"definitions": definitions.canonical(), "fingerprint": definitions.fingerprint}
             pipe.hset(layout.meta, mapping=mapping)
@@ -267,24 +269,10 @@ class Generations:
         """
 
         async def mark(pipe: Any) -> Entry:
-            layout = Layout(self._namespace, number)
-            await pipe.watch(self._current, self._register, layout.builder)
-            entry = read_entry(await pipe.hget(self._register, number))
-            if entry is None or entry.state is State.DROPPED:
-                raise _none(number, [])
-            if await pipe.get(self._current) == number.encode():
-                raise GenerationError(
-                    f"generation {number} is the one that is shown; it cannot be dropped. Show another one before: "
-                    "`salesfx generations` lists them."
-                )
-            if await pipe.exists(layout.builder):
-                raise AnotherAtWorkError(
-                    f"a rebuild is making generation {number}, or was until a moment ago. End it, and drop the generation in "
-                    f"{LEASE_SECONDS} seconds."
-                )
+            entry = await self._droppable(pipe, number)
             pipe.multi()
             pipe.hset(self._register, number, _in_state(entry, State.DROPPING))
-            pipe.delete(layout.meta)
+            pipe.delete(Layout(self._namespace, number).meta)
             await pipe.execute()
             return entry
 
@@ -293,6 +281,28 @@ class Generations:
             await self._redis.unlink(*keys)
             progress(len(keys))
         await self._redis.hset(self._register, number, _in_state(entry, State.DROPPED))
+
+    async def check_drop(self, number: str) -> None:
+        """See whether a generation can be dropped; raises what `drop` raises."""
+        await self._watching(lambda pipe: self._droppable(pipe, number))
+
+    async def _droppable(self, pipe: Any, number: str) -> Entry:
+        builder = Layout(self._namespace, number).builder
+        await pipe.watch(self._current, self._register, builder)
+        entry = read_entry(await pipe.hget(self._register, number))
+        if await pipe.get(self._current) == number.encode():
+            raise GenerationError(
+                f"generation {number} is the one that is shown; it cannot be dropped. Show another one before: "
+                "`salesfx generations` lists them."
+            )
+        if entry is None or entry.state is State.DROPPED:
+            raise _none(number, [])
+        if await pipe.exists(builder):
+            raise AnotherAtWorkError(
+                f"a rebuild is making generation {number}, or was until a moment ago. End it, and drop the generation in "
+                f"{LEASE_SECONDS} seconds."
+            )
+        return entry
 
     async def size(self, number: str) -> Size:
         """Count a generation's keys, and estimate what memory they take by some of them."""

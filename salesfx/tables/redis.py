@@ -15,7 +15,7 @@ from salesfx.settings import Settings, SettingsError
 from salesfx.tables.connection import connect
 from salesfx.tables.definitions_check import definitions_lost, may_upgrade
 from salesfx.tables.feed_marks import share_step
-from salesfx.tables.generations import GONE, State, dropped, first_number, new_entry, read_entry
+from salesfx.tables.generations import GONE, Generations, State, dropped, first_number, new_entry, read_entry
 from salesfx.tables.layout import (
     FIRST_GENERATION,
     VERSION_BYTES,
@@ -84,6 +84,11 @@ class RedisTables:
     def generation(self) -> str:
         """Number of the generation that it is bound to."""
         return self._layout.generation
+
+    @property
+    def generations(self) -> Generations:
+        """All generations of the namespace."""
+        return Generations(self._redis, self._namespace)
 
     async def open(self, definitions: Definitions) -> None:
         """Make the tables ready for commits under these definitions, creating them where there are none."""

@@ -205,7 +205,7 @@ async def _one(batch: Batch) -> AsyncIterator[Batch]:
 def no_servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryTables]:
     """Have the worker put together over tables in memory, and a Kafka that only knows who it is."""
     tables = MemoryTables()
-    monkeypatch.setattr(app_module, "tables_of", lambda _: tables)
+    monkeypatch.setattr(app_module, "tables_of", lambda _settings, _generation: tables)
     monkeypatch.setattr(app_module, "KafkaLog", lambda _: SimpleNamespace(identity=lambda: {"cluster": "c1"}))
     return iter([tables])
 

@@ -151,7 +151,7 @@ class Rebuild:
         await self._made.close()
 
     async def _renew(self) -> None:
-        while True:
+        while not _is_told_to_end():
             await asyncio.sleep(LEASE_SECONDS / 5)
             await self._generations.renew_lease(self.new, self._token)
 
@@ -238,7 +238,7 @@ class Rebuild:
 
     async def follow(self) -> None:
         """Keep up with the live generation, until it is cancelled."""
-        while True:
+        while not _is_told_to_end():
             self._check_lease()
             offsets = await self._live_offsets()
             if behind(dict(offsets), await self._made.offsets()):
@@ -259,7 +259,7 @@ class Rebuild:
         """Keep up with the log until a worker does: whoever finds the offsets moved by somebody else may go."""
         log = KafkaLog(self._settings)
         left = await self._made.offsets()
-        while await self._made.offsets() == left:
+        while not _is_told_to_end() and await self._made.offsets() == left:
             ends = by_field(await asyncio.to_thread(log.ranges))
             try:
                 await self._try_round({field: end for field, end in ends.items() if field in left})
@@ -267,6 +267,12 @@ class Rebuild:
                 break
             left = await self._made.offsets()
             await asyncio.sleep(FOLLOW_SECONDS)
+
+
+def _is_told_to_end() -> bool:
+    """Tell whether this task was cancelled: out of a client of Redis that may come as another error."""
+    ours = asyncio.current_task()
+    return ours is not None and ours.cancelling() > 0
 
 
 @asynccontextmanager

@@ -315,6 +315,8 @@ async def test_going_back_and_dropping(site: Site) -> None:
     assert listed[1]["differs"] == []
     assert listed[0]["keys"] == keys_of(site, "1")
     assert listed[0]["bytes"] > 10_000
+    told = await Command(site, "doctor", **TOKYO).done()
+    assert "generations: 2 is shown; 1 is kept beside it (`salesfx generations drop 1` deletes it)" in told
     refused = await Command(site, "generations", "drop", "2", "--yes").done(2)
     assert "it cannot be dropped" in refused
     assert "generation 1 is shown now" in await Command(site, "generations", "show", "1").done()

@@ -12,6 +12,7 @@ _COMMANDS = {
     "recovery": "recovery",
     "two-workers": "two_workers",
     "audit": "audit",
+    "rebuild": "rebuild",
     "explain": "explain",
     "walls": "walls",
     "lead-flow": "lead_flow",

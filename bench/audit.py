@@ -18,7 +18,7 @@ from salesfx.settings import Settings
 
 WAYS: Mapping[str, tuple[str, ...]] = {"salesfx audit": (), "salesfx audit --from-log": ("--from-log",)}
 _PATIENCE = 3600.0
-_PROGRAM = (
+PROGRAM = (
     "import atexit, resource, sys\n"
     "atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr))\n"
     "from salesfx.cli import main\nmain()\n"
@@ -57,7 +57,7 @@ def measure(settings: Settings, options: tuple[str, ...]) -> dict[str, Any]:
     """Run one audit; give its seconds, the peak of its memory in MiB, and what it checked."""
     started = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, "audit", "--json", *options],
+        [sys.executable, "-c", PROGRAM, "audit", "--json", *options],
         env=environ_of(settings),
         capture_output=True,
         check=False,

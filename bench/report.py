@@ -13,7 +13,18 @@ import click
 from bench.results import FOLDER
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
-NAMES = ("throughput", "disorder", "latency", "growth", "recovery", "two_workers", "audit", "explain", "walls")
+NAMES = (
+    "throughput",
+    "disorder",
+    "latency",
+    "growth",
+    "recovery",
+    "two_workers",
+    "audit",
+    "rebuild",
+    "explain",
+    "walls",
+)
 """Modules whose figures are shown; each is kept, and marked in the page, under its name."""
 LEAD_FLOW_PAGE = PAGE.with_name("lead-flow.md")
 LEAD_FLOW_NAMES = ("lead_flow",)

@@ -78,20 +78,23 @@ def test_each_setting_is_a_step() -> None:
     assert steps(Definitions(rates=two).canonical(), Definitions(rates=two[::-1])) == []
 
 
-@given(st.lists(events, max_size=14))
+@pytest.mark.parametrize(("before", "after"), [(PRICED, CHANGED), (CHANGED, PRICED)], ids=["there", "back"])
+@given(messages=st.lists(events, max_size=14))
 @settings(max_examples=150, deadline=None)
-async def test_the_tables_in_between_are_those_made_under_them(messages: list[tuple[str, bytes]]) -> None:
+async def test_the_tables_in_between_are_those_made_under_them(
+    before: Definitions, after: Definitions, messages: list[tuple[str, bytes]]
+) -> None:
     """From the records of the new tables come the tables under every set of definitions on the way, to the letter.
 
     The expected ones are computed from the events by the code that shares nothing with it.
     """
-    changes = steps(PRICED.canonical(), CHANGED)
-    on_the_way = [decoded(PRICED.canonical()), *(each.definitions for each in changes)]
-    recount = Recount(view_of(folded(messages, CHANGED)), [Rules(each) for each in on_the_way])
+    changes = steps(before.canonical(), after)
+    on_the_way = [decoded(before.canonical()), *(each.definitions for each in changes)]
+    recount = Recount(view_of(folded(messages, after)), [Rules(each) for each in on_the_way])
     await recount.run()
     for totals, definitions in zip(recount.totals, on_the_way, strict=True):
         assert without_zeros(totals) == monthly(recomputed_cells(messages, definitions))
-    live, new = (monthly(recomputed_cells(messages, each)) for each in (PRICED, CHANGED))
+    live, new = (monthly(recomputed_cells(messages, each)) for each in (before, after))
     names = ["", *(each.setting for each in changes)]
     for found in differences(live, list(zip(names, recount.totals, strict=True)), new):
         for parts in (found.total, *found.by_label.values()):

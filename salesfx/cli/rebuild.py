@@ -167,9 +167,9 @@ async def _line(question: str) -> str:
 
 def _print_swapped(report: Report) -> None:
     click.echo(
-        f"generation {report.new} is shown now, instead of {report.live}. Start the workers and servers with these settings: "
-        "servers with the old ones refuse it, and nothing is added to it before a worker with these runs.\n"
-        f"Workers with the old settings keep generation {report.live} up to date while they run; they may be stopped.\n"
+        f"generation {report.new} is shown now, instead of {report.live}. Start the workers with these settings: nothing is added "
+        "to it before one runs. Servers that run go over to it by themselves; give them these settings before they are started "
+        f"again.\nWorkers with the old settings keep generation {report.live} up to date while they run; they may be stopped.\n"
         f"  back:   salesfx generations show {report.live}\n"
         f"  delete: salesfx generations drop {report.live}"
     )

@@ -23,7 +23,7 @@ LEASE_SECONDS = 5
 """A rebuild that has not said for so long that it is at work has died."""
 _ATTEMPTS = 5
 _CHUNK = 4000
-_SAMPLED = 20
+_SAMPLED = 100
 """Of so many keys of a chunk the memory is asked for."""
 
 

@@ -3,6 +3,7 @@
 The types are JSON of `salesfx rebuild --json`; docs/rebuild.md tells of it.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
@@ -61,29 +62,28 @@ def differences(
     """
     tables = [live, *(totals for _, totals in steps), new]
     names = [name for name, _ in steps[1:]]
-    by_month = _by_month(tables)
-    return [
-        found
-        for month in sorted(by_month)
-        for metric in CATALOGUE
-        if (found := _difference(month, metric, by_month[month], names, rest)) is not None
-    ]
+    found = []
+    for month, of_this_month in sorted(_by_month(tables).items()):
+        numbers = [of_month(table) for table in of_this_month]
+        cells = _differing(of_this_month[0], of_this_month[-1])
+        found += [_difference(month, metric, cells[metric.name], numbers, names, rest) for metric in CATALOGUE]
+    return [each for each in found if each.cells or each.by_label]
+
+
+def _differing(live: Mapping[str, int], new: Mapping[str, int]) -> Counter[str]:
+    """Count the cells that differ, by metric."""
+    fields = live.keys() | new.keys()
+    return Counter(field.partition("|")[0] for field in fields if live.get(field, 0) != new.get(field, 0))
 
 
 def _difference(
-    month: str, metric: Metric, tables: Sequence[Mapping[str, int]], names: Sequence[str], rest: str
-) -> Difference | None:
-    start = f"{metric.name}|"
-    live, new = tables[0], tables[-1]
-    cells = sum(
-        live.get(field, 0) != new.get(field, 0) for field in live.keys() | new.keys() if field.startswith(start)
-    )
-    numbers = [of_month(table) for table in tables]
+    month: str, metric: Metric, cells: int, numbers: Sequence[Numbers], names: Sequence[str], rest: str
+) -> Difference:
     labels = sorted({label for each in numbers for label in each.by_label[metric.name]})
     total = _parts(metric, [each.total(metric.name) for each in numbers], names, rest)
     by_label = {label: _parts(metric, _of_label(numbers, metric, label), names, rest) for label in labels}
     by_label = {label: parts for label, parts in by_label.items() if parts.differs}
-    return Difference(month, metric.name, total, by_label, cells) if cells or by_label else None
+    return Difference(month, metric.name, total, by_label, cells)
 
 
 def _of_label(numbers: Iterable[Numbers], metric: Metric, label: str) -> list[int]:

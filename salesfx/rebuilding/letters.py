@@ -4,9 +4,12 @@ import asyncio
 import time
 from collections.abc import Collection
 
+from aiokafka.errors import KafkaError
+
 from salesfx.dead_letters.letter import read_origin
 from salesfx.dead_letters.log_reader import LogReader
 from salesfx.events import DEAD_LETTERS
+from salesfx.kafka_log import KafkaAwayError
 from salesfx.settings import Settings
 from streams.dead_letters import DeadLetter, DeadLetters
 
@@ -26,12 +29,23 @@ class NewLetters:
         self._read_at = float("-inf")
 
     async def send(self, letters: Collection[DeadLetter]) -> None:
-        """Return when all of them are safe."""
+        """Return when all of them are safe.
+
+        Raises:
+            KafkaAwayError: Kafka cannot be reached, or refuses them.
+
+        """
         if time.monotonic() - self._read_at > _AGAIN_SECONDS:
             await asyncio.to_thread(self._read)
         new = [letter for letter in letters if _hash(letter) not in self._known]
         if new:
-            await self._letters.send(new)
+            try:
+                await self._letters.send(new)
+            except KafkaError as error:
+                raise KafkaAwayError(
+                    f"Kafka at {self._settings.kafka} takes no dead letters: {error!r}. Run `salesfx rebuild` again when it does; "
+                    "it goes on where it was."
+                ) from error
             self._known.update(map(_hash, new))
 
     def _read(self) -> None:

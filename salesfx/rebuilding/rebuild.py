@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple, Protocol
 
 import msgspec
+from redis.exceptions import RedisError
 
 from salesfx.definitions import differences as changed_definitions
 from salesfx.definitions import only_adds_rates
@@ -144,9 +145,10 @@ class Rebuild:
         """Let go of it."""
         if self._renewing is not None:
             self._renewing.cancel()
-            with suppress(asyncio.CancelledError, SalesfxError):
+            with suppress(asyncio.CancelledError, SalesfxError, RedisError, OSError):
                 await self._renewing
-            await self._generations.end_lease(self.new, self._token)
+            with suppress(RedisError, OSError):  # it expires
+                await self._generations.end_lease(self.new, self._token)
         await self._letters.close()
         await self._made.close()
 

@@ -1,9 +1,11 @@
 """`salesfx rebuild` and `salesfx generations` as processes, beside real workers, a real Kafka and a real Valkey."""
 
 import asyncio
+import contextlib
 import hashlib
 import itertools
 import os
+import pty
 import random
 import signal
 import subprocess
@@ -34,20 +36,20 @@ def site(kafka: str, redis_url: str, namespace: str) -> Site:
     return Site(kafka, redis_url, namespace)
 
 
+def started(site: Site, words: Sequence[str], environ: Mapping[str, str], **streams: Any) -> "subprocess.Popen[str]":
+    """Start a `salesfx` command in a process of its own."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("SALESFX_")}
+    path = {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    command = [sys.executable, "-m", "salesfx", *words]
+    return subprocess.Popen(command, env={**ours, **path, **site.environ, **environ}, text=True, **streams)
+
+
 class Command:
-    """A `salesfx` command in a process of its own."""
+    """A `salesfx` command without a terminal."""
 
     def __init__(self, site: Site, *words: str, **environ: str) -> None:
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("SALESFX_")}
-        path = {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "salesfx", *words],
-            env={**ours, **path, **site.environ, **environ},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.process = started(site, words, environ, **pipes)
 
     async def done(self, status: int = 0) -> str:
         """Wait for its end, which must be with this status; give what it printed, the errors after the rest."""
@@ -398,6 +400,76 @@ async def test_what_was_refused_before_gets_no_second_letter(site: Site) -> None
         snapshot = await tables.snapshot()
     assert snapshot is not None
     assert sum(n for name, n in snapshot.counters.items() if name.startswith("rejected|")) == 2
+
+
+async def test_it_asks_and_keeps_up_meanwhile(site: Site) -> None:
+    """On a terminal: what comes while it waits for the answer is in the new tables when they are shown; no keeps them too."""
+    messages = simulated(19, 300)
+    await made(site, messages)
+    with site.worker() as old:
+        await old.says(": reading ")
+        refusing = Asked(site, **TOKYO)
+        await refusing.says("[y/N]")
+        refusing.answer("n\n")
+        assert "nothing was swapped. Generation 2 is kept" in await refusing.ended()
+        assert await cells_of(site) == expected(messages)
+        asked = Asked(site, **TOKYO)
+        await asked.says("[y/N]")
+        more = simulated(20, 60)
+        await site.publish(more)
+        await site.caught_up(old)
+
+        async def has_followed() -> bool:
+            return await done_of(site, "2") == sum((await site.ends()).values())
+
+        await eventually("the new tables have what came meanwhile", has_followed)
+        asked.answer("y\n")
+        assert "generation 2 is shown now, instead of 1" in await asked.ended()
+    assert await cells_of(site) == expected([*messages, *more], BY_TOKYO)
+
+
+class Asked:
+    """`salesfx rebuild` on a terminal."""
+
+    def __init__(self, site: Site, **environ: str) -> None:
+        ours, theirs = pty.openpty()
+        self._terminal, self._said = ours, b""
+        os.set_blocking(ours, False)
+        self._process = started(site, ["rebuild"], environ, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+
+    def _read(self) -> str:
+        with contextlib.suppress(OSError):  # there is nothing, or nobody any more
+            while part := os.read(self._terminal, 65536):
+                self._said += part
+        return self._said.decode(errors="replace")
+
+    async def says(self, words: str) -> None:
+        """Wait until it has printed these words."""
+
+        async def said() -> bool:
+            is_over = self._process.poll() is not None
+            assert words in self._read() or not is_over, self._said
+            return words in self._read()
+
+        await eventually(f"it says {words}", said)
+
+    def answer(self, line: str) -> None:
+        """Type a line."""
+        os.write(self._terminal, line.encode())
+
+    async def ended(self) -> str:
+        """Wait for its end, which is a good one; give all that it has printed."""
+
+        async def has_ended() -> bool:
+            self._read()
+            return self._process.poll() is not None
+
+        await eventually("it ends", has_ended)
+        said = self._read()
+        os.close(self._terminal)
+        assert self._process.returncode == 0, said
+        return said
 
 
 async def test_it_follows_until_a_worker_takes_over(site: Site) -> None:

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 
 from salesfx.errors import SalesfxError
-from salesfx.event_log import LogSource, Piece
+from salesfx.event_log import LogSource, Piece, Range
 from salesfx.events import TOPICS
 from salesfx.rules import Rules
 from salesfx.settings import Settings
@@ -75,23 +75,27 @@ class Making:
         total = sum(each.end - each.begin for each in rest)
         begun(total)
         if rest:
-            before: asyncio.Task[None] | None = None
-            try:
-                async for piece in self._source.read(rest):
-                    work = await self._processor.decode(self._batch(piece))
-                    if before is not None:
-                        if not before.done():
-                            work = await self._processor.fold_ahead(work)
-                        await before
-                    before = asyncio.create_task(self._commit(work, piece.after - piece.before, progress))
-                if before is not None:
-                    await before
-            finally:
-                if before is not None and not before.done():
-                    before.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await before
+            await self._take(rest, progress)
         return total
+
+    async def _take(self, ranges: list[Range], progress: Progress) -> None:
+        """Take piece after piece; while one is on its way, the next is decoded and, as far as that can be known, merged."""
+        before: asyncio.Task[None] | None = None
+        try:
+            async for piece in self._source.read(ranges):
+                work = await self._processor.decode(self._batch(piece))
+                if before is not None:
+                    if not before.done():
+                        work = await self._processor.fold_ahead(work)
+                    await before
+                before = asyncio.create_task(self._commit(work, piece.after - piece.before, progress))
+            if before is not None:
+                await before
+        finally:
+            if before is not None and not before.done():
+                before.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await before
 
     def _batch(self, piece: Piece) -> Batch:
         topic, partition = self._settings.kafka_topic(piece.of.topic), piece.of.partition

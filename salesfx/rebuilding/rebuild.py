@@ -129,6 +129,8 @@ class Rebuild:
         self._making = Making(settings, self._made, KafkaSource(settings, self._made), self._letters)
         self._token = secrets.token_hex(8)
         self._renewing: asyncio.Task[None] | None = None
+        self._is_shown = True
+        """Whether it is told how far it is: not while it only keeps up, and a question stands on the terminal."""
 
     async def begin(self) -> None:
         """Be the one that makes it.
@@ -180,12 +182,17 @@ class Rebuild:
         raise AssertionError
 
     async def _try_round(self, offsets: Mapping[str, int]) -> int:
+        def begun(total: int) -> None:
+            if self._is_shown:
+                self._show.total("log", total)
+
         def progress(number: int) -> None:
-            self._show.advance("log", number)
+            if self._is_shown:
+                self._show.advance("log", number)
             self._check_lease()
 
         self._check_lease()
-        return await self._making.up_to(offsets, lambda total: self._show.total("log", total), progress)
+        return await self._making.up_to(offsets, begun, progress)
 
     def _check_lease(self) -> None:
         if self._renewing is not None and self._renewing.done():
@@ -240,6 +247,7 @@ class Rebuild:
 
     async def follow(self) -> None:
         """Keep up with the live generation, until it is cancelled."""
+        self._is_shown = False
         while not _is_told_to_end():
             self._check_lease()
             offsets = await self._live_offsets()
@@ -259,6 +267,7 @@ class Rebuild:
 
     async def follow_log(self) -> None:
         """Keep up with the log until a worker does: whoever finds the offsets moved by somebody else may go."""
+        self._is_shown = False
         log = KafkaLog(self._settings)
         left = await self._made.offsets()
         while not _is_told_to_end() and await self._made.offsets() == left:

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test soak mutants simulate alerts-trial bench check format schemas dashboards pictures clean
 
-BENCHES := throughput disorder latency growth recovery two-workers audit archive lookback explain walls lead-flow
+BENCHES := throughput disorder latency growth recovery two-workers audit archive lookback rebuild explain walls lead-flow
 
 demo: $(VENV)/.demo
 	$(BIN)/salesfx demo $(DEMO)

@@ -14,6 +14,7 @@ _COMMANDS = {
     "audit": "audit",
     "archive": "archive",
     "lookback": "lookback",
+    "rebuild": "rebuild",
     "explain": "explain",
     "walls": "walls",
     "lead-flow": "lead_flow",

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bench.workers import environ_of
@@ -27,11 +27,14 @@ class Run(NamedTuple):
     status: int
 
 
-def run(settings: Settings, arguments: Sequence[str]) -> Run:
-    """Run salesfx with arguments, and wait for its end."""
+def run(settings: Settings, arguments: Sequence[str], changed: Mapping[str, str] | None = None) -> Run:
+    """Run salesfx with arguments, where wanted with a changed environment, and wait for its end."""
     started = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, *arguments], env=environ_of(settings), capture_output=True, check=False
+        [sys.executable, "-c", _PROGRAM, *arguments],
+        env={**environ_of(settings), **(changed or {})},
+        capture_output=True,
+        check=False,
     )
     seconds = time.perf_counter() - started
     return Run(seconds, int(done.stderr.split()[-1]) / 1024, done.stdout, done.stderr, done.returncode)

@@ -23,6 +23,7 @@ NAMES = (
     "audit",
     "archive",
     "lookback",
+    "rebuild",
     "explain",
     "walls",
 )

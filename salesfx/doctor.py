@@ -18,6 +18,7 @@ from salesfx.settings import Settings, masked_url
 from salesfx.tables import RedisTables, tables_of
 from salesfx.tables.away import redis_away
 from salesfx.tables.definitions_check import may_upgrade
+from salesfx.tables.generations import State
 from salesfx.tables.layout import LOG_START, partition_field
 
 _YEAR = 366
@@ -49,6 +50,7 @@ async def examine(settings: Settings) -> list[Finding]:
             findings.append(await _look(settings, "archive", lambda: _archive(settings, kafka_log)))
         if redis.ok:
             findings.append(await _look(settings, "definitions", lambda: _definitions(settings, tables)))
+            findings.append(await _look(settings, "generations", lambda: _generations(tables)))
             findings.append(await _look(settings, "feed", lambda: _feed(tables)))
         if kafka.ok and redis.ok:
             findings.append(await _look(settings, "log", lambda: _log(kafka_log, tables)))
@@ -130,6 +132,20 @@ async def _definitions(settings: Settings, tables: RedisTables) -> str:
     if may_upgrade(snapshot.definitions, ours):
         return "rates were added; the next start of the worker takes them up"
     return f"the tables are made under those in force ({ours.fingerprint})"
+
+
+async def _generations(tables: RedisTables) -> str:
+    there = await tables.generations.all()
+    beside = [f"{each.number} {_BESIDE[each.state].format(number=each.number)}" for each in there if not each.shown]
+    shown = "".join(f"{each.number} is shown" for each in there if each.shown) or "none is shown"
+    return "; ".join((shown, *beside))
+
+
+_BESIDE = {
+    State.BUILDING: "is half made (`salesfx rebuild` goes on with it, or drops it where the settings are others)",
+    State.COMPLETE: "is kept beside it (`salesfx generations drop {number}` deletes it)",
+    State.DROPPING: "is half deleted (`salesfx generations drop {number}` goes on)",
+}
 
 
 async def _feed(tables: RedisTables) -> str:

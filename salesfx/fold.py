@@ -188,7 +188,7 @@ class Fold:
 
     def _is_priced(self, event: Event) -> bool:
         try:
-            self._rules.price(event)
+            self._rules.price(event.facts)
         except Refused as refused:
             self._rejections.append(Rejection(event, refused))
             return False

@@ -3,9 +3,8 @@
 import unicodedata
 
 from salesfx.business_time import BusinessTime
-from salesfx.decoder import Event
 from salesfx.definitions import Definitions
-from salesfx.lead import DealFacts, QuoteFacts
+from salesfx.lead import DealFacts, Facts, QuoteFacts
 from salesfx.money import Exchange
 
 
@@ -34,14 +33,13 @@ class Rules:
                 self._sources[written] = known
         return known
 
-    def price(self, event: Event) -> None:
-        """Convert the event's amount into the reporting currency, by the rate of its local date.
+    def price(self, facts: Facts | None) -> None:
+        """Convert an event's amount into the reporting currency, by the rate of its local date.
 
         Raises:
             Refused: There is no such rate, or the amount is beyond what tables can hold.
 
         """
-        facts = event.facts
         if isinstance(facts, (QuoteFacts, DealFacts)) and facts.amount is not None and facts.currency is not None:
             day = self.time.local(facts.occurred_at).day
             facts.hundredths = self._exchange.hundredths(facts.amount, facts.currency, day)

@@ -7,8 +7,10 @@ settings say so: `salesfx.web.access`.
 import asyncio
 import contextlib
 import errno
+import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,6 +39,8 @@ from salesfx.web.wall import FILES, WallPages, ask_page
 
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 5.0
+_BACKLOG = 128
+"""Connections that wait for being accepted, also while one application gives way to another."""
 _LISTED, _MOST_LISTED = 1000, 10_000
 """Contributions in one explanation: by default, and at most."""
 _QUESTION = ("month", "metric", "source", "salesperson", "category", "limit")
@@ -72,6 +76,9 @@ async def serve(
 ) -> None:
     """Serve until cancelled.
 
+    Where another generation of the tables is shown from one moment to the next, it goes on with the definitions which that
+    one is made under: another application takes the same sockets over, so no answer mixes two, and none is refused for long.
+
     Args:
         settings: Where to listen (port 0 is a free port), and where Redis and Kafka are.
         ready: Gets the server's URL, without a trailing slash, once it listens.
@@ -84,23 +91,53 @@ async def serve(
     """
     access = Access.of(settings)
     log_ends = LogEnds(settings)
+
+    def application(settings: Settings, reader: Reader) -> web.Application:
+        return build_app(settings, reader, access=access, log_ends=lambda: log_ends.latest, now=now)
+
+    with contextlib.ExitStack() as stack:
+        stack.callback(log_ends.stop)
+        sockets = [stack.enter_context(each) for each in await _listening(settings)]
+
+        log_ends.start()
+        begun = (lambda: None) if ready is None else functools.partial(ready, _url(sockets[0]))
+        while True:
+            settings = await _serve_until_changed(settings, application, sockets, begun)
+            begun = _say_changed
+
+
+async def _serve_until_changed(
+    settings: Settings,
+    application: Callable[[Settings, Reader], web.Application],
+    sockets: Iterable[socket.socket],
+    begun: Callable[[], None],
+) -> Settings:
+    """Serve until another generation is shown; give the settings for it."""
     reader = Reader.connected(settings)
-    app = build_app(settings, reader, access=access, log_ends=lambda: log_ends.latest, now=now)
     # Who has gone away waits for nothing: what was begun for them would hold up others.
     runner = web.AppRunner(
-        app, access_log=None, handle_signals=False, shutdown_timeout=_CLOSE_SECONDS, handler_cancellation=True
+        application(settings, reader),
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=_CLOSE_SECONDS,
+        handler_cancellation=True,
     )
     try:
         await runner.setup()
-        await _listen(runner, settings)
-        log_ends.start()
-        if ready is not None:
-            ready(_url(runner))
-        await asyncio.Event().wait()
+        for each in sockets:
+            await web.SockSite(runner, each.dup()).start()
+        begun()
+        return await reader.changed_settings()
     finally:
-        log_ends.stop()
         await runner.cleanup()
         await reader.close()
+
+
+def _say_changed() -> None:
+    _log.warning(
+        "another generation of the tables is shown now, made under other settings; they are served as it was made. Put the "
+        "same settings into this server's before it is started again"
+    )
 
 
 def build_app(
@@ -385,11 +422,17 @@ def _error(status: int, sentence: str, headers: dict[str, str] | None = None) ->
     return response
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+async def _listening(settings: Settings) -> list[socket.socket]:
+    """Listen where the settings say."""
     host, port = settings.http_host, settings.http_port
+    sockets: list[socket.socket] = []
     try:
-        await web.TCPSite(runner, host, port).start()
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for family, address in dict.fromkeys((each[0], each[4]) for each in found):
+            sockets.append(socket.create_server(address[:2], family=family, backlog=_BACKLOG))
     except OSError as error:
+        for each in sockets:
+            each.close()
         if error.errno == errno.EADDRINUSE:
             raise ServerStartError(
                 f"port {port} of {host} is taken, perhaps by another `salesfx serve` or `salesfx up`. Stop that, or choose "
@@ -399,9 +442,10 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
             f"cannot listen on {host}, port {port}: {error.strerror or error}. Choose another address with --host or "
             "SALESFX_HTTP_HOST, another port with --port or SALESFX_HTTP_PORT."
         ) from None
+    return sockets
 
 
-def _url(runner: web.AppRunner) -> str:
-    host, port = runner.addresses[0][:2]
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - where everything is listened to, here too
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -142,6 +142,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             source_aliases=self.source_aliases,
         )
 
+    def with_definitions(self, definitions: Definitions) -> "Settings":
+        """Give the same settings with others of those that decide numbers."""
+        rates = tuple(
+            RateSetting(currency=r.currency, since=r.since, per_euro=format(r.per_euro, "f")) for r in definitions.rates
+        )
+        named = {name: getattr(definitions, name) for name in Definitions.__struct_fields__}
+        return msgspec.structs.replace(self, **{**named, "rates": rates})
+
     def kafka_topic(self, topic: str) -> str:
         """Name a topic as Kafka knows it."""
         return self.topic_prefix + topic

@@ -35,13 +35,16 @@ SESSION_SECONDS, HEARTBEAT_SECONDS = 10.0, 3.0
 """A worker that was killed is replaced within the session timeout; Faust's 60 s leave a partition orphaned."""
 
 
-async def check_before_start(settings: Settings, *, from_log_start: bool = False) -> None:
+async def check_before_start(settings: Settings, *, from_log_start: bool = False) -> str:
     """Create missing topics, and refuse a Kafka or a Redis that would lose what must not be lost.
 
     Args:
         settings: What is in force.
         from_log_start: Where no offset is stored, begin where the log begins now, though events before that are gone.
             It is acted on here only: a Redis that loses its data later must not be made again incomplete.
+
+    Returns:
+        The generation of the tables that the worker is to make.
 
     Raises:
         SalesfxError: With what to do.
@@ -58,19 +61,20 @@ async def check_before_start(settings: Settings, *, from_log_start: bool = False
         await tables.open(settings.definitions)
         if from_log_start:
             await start_at_log_start(tables, await asyncio.to_thread(kafka_log.ranges))
+        return tables.generation
     finally:
         await tables.close()
 
 
-def build_app(settings: Settings) -> faust.App:
-    """Put the worker together."""
+def build_app(settings: Settings, generation: str) -> faust.App:
+    """Put the worker of one generation of the tables together."""
     topics = {settings.kafka_topic(topic): topic for topic in TOPICS}
-    tables = tables_of(settings)
+    tables = tables_of(settings, generation)
     kafka_log = KafkaLog(settings)
     steering = OffsetSteering(tables, settings.definitions, kafka_log, topics, settings.archive)
     letters, heartbeats = DeadLetters(settings), Heartbeats(settings)
 
-    app = BatchApp(group_name(settings), **_faust_settings(settings))
+    app = BatchApp(group_name(settings, generation), **_faust_settings(settings))
     # Before the first agent: Faust makes its transport when one is declared.
     app.transport = BatchTransport(app.conf.broker, app, app.loop, steering=steering)
 
@@ -114,15 +118,15 @@ async def _or_end(work: Awaitable[None]) -> None:
         end_process(error)
 
 
-def group_name(settings: Settings) -> str:
-    """Name the consumer group of the workers that make one set of tables.
+def group_name(settings: Settings, generation: str) -> str:
+    """Name the consumer group of the workers that make one generation of the tables.
 
     Workers of other tables must not share it: Kafka would split the partitions among both, and each set of tables would
     get a part. No offsets lie in the group, so its name is free.
     """
     parts = urlsplit(settings.redis)
     tables = f"{settings.topic_prefix} {parts.hostname}:{parts.port}{parts.path}"
-    return f"{settings.group}.{settings.namespace}.{hashlib.sha256(tables.encode()).hexdigest()[:8]}"
+    return f"{settings.group}.{settings.namespace}.{generation}.{hashlib.sha256(tables.encode()).hexdigest()[:8]}"
 
 
 def _faust_settings(settings: Settings) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """`salesfx worker`: the process that takes events from Kafka to the tables."""
 
 import asyncio
-import gc
 import logging
 import os
 import threading
@@ -14,6 +13,7 @@ from salesfx.kafka_security import quiet_kafka_python
 from salesfx.settings import Settings
 from salesfx.tables.away import redis_away
 from streams.app import build_app, check_before_start
+from streams.collector import spare_collector
 
 STOP_SECONDS = 8.0
 """Longest time from SIGTERM to the end: less than what supervisors wait before they kill."""
@@ -32,13 +32,11 @@ def run_worker(settings: Settings, *, from_log_start: bool = False, log_level: s
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         with quiet_kafka_python():
-            asyncio.run(check_before_start(settings, from_log_start=from_log_start))
+            generation = asyncio.run(check_before_start(settings, from_log_start=from_log_start))
     except (RedisError, OSError) as error:
         raise redis_away(settings.redis, error) from error
-    # A batch makes thousands of short-lived objects and no cycles: the collector would look at them in vain.
-    gc.freeze()
-    gc.set_threshold(200_000, 20, 100)
-    app = build_app(settings)
+    spare_collector()
+    app = build_app(settings, generation)
     worker = _Worker(app, loglevel=log_level, quiet=True, redirect_stdouts=False)
     worker.spinner = None
     worker.execute_from_commandline()

@@ -97,14 +97,11 @@ class RecordsAudit:
     def _summary(self, ref: str, lead: Lead) -> Summary:
         """Work out what a lead contributes, and add to the cells what it does without an account of a name."""
         try:
-            summary = summarise(ref, lead, self._rules)
-            own = summary.statements.get(ref)
-            cells = {} if own is None else account_cells([own], self._rules)
+            summary = summarise_alone(ref, lead, self._rules)
         except IMPLAUSIBLE as error:
             self._note_unreadable(ref, error)
             return Summary({}, {})
         _add(self.cells, summary.cells)
-        _add(self.cells, cells)
         return summary
 
     def _tell(self, ref: str, standing: Standing, facts: Facts | None) -> None:
@@ -245,6 +242,15 @@ class RecordsAudit:
         if ref not in self._unreadable:
             self._unreadable.add(ref)
             note(self.findings, "unreadable", f"the record of {ref} cannot be read: {error}", ref)
+
+
+def summarise_alone(ref: str, lead: Lead, rules: Rules) -> Summary:
+    """Work out what a lead contributes, its sales among it where they belong to no account of a name."""
+    summary = summarise(ref, lead, rules)
+    own = summary.statements.get(ref)
+    if own is not None:
+        _add(summary.cells, account_cells([own], rules))
+    return summary
 
 
 def told_once(account: Account) -> dict[str, Statement]:

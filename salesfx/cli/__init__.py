@@ -23,6 +23,8 @@ COMMANDS = {
     "lead-flow": "salesfx.cli.lead_flow:lead_flow_",
     "audit": "salesfx.cli.audit:audit",
     "archive": "salesfx.cli.archive:archive",
+    "rebuild": "salesfx.cli.rebuild:rebuild",
+    "generations": "salesfx.cli.generations:generations",
     "dead-letters": "salesfx.cli.dead_letters:dead_letters",
     "publish": "salesfx.cli.publish:publish",
     "import": "salesfx.cli.import_:import_",

@@ -49,7 +49,7 @@ class Judge:
             return f"{letter.origin.topic} is no topic of these settings; is topic_prefix right?"
         try:
             if decode_heartbeat(content.value, content.headers) is None:
-                self._rules.price(decode(topic, content.value, content.headers))
+                self._rules.price(decode(topic, content.value, content.headers).facts)
         except Refused as refused:
             return str(refused)
         return None

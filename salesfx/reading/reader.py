@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 import redis.exceptions
 
-from salesfx.definitions import only_adds_rates
+from salesfx.definitions import Definitions, only_adds_rates
 from salesfx.errors import NeedsAttentionError, SalesfxError
 from salesfx.reading.month import Month
 from salesfx.reading.months import MonthList, month_list
@@ -22,6 +22,7 @@ from salesfx.tables.store import View, ViewLostError
 
 DEADLINE_SECONDS = 5.0
 _ATTEMPTS = 5
+_LOOK_SECONDS = 0.5
 _Answer = TypeVar("_Answer")
 
 
@@ -136,12 +137,39 @@ class Reader:
         await self._tables.close()
 
     def _check_meaning(self, snapshot: Snapshot) -> None:
-        ours = self._settings.definitions
-        if snapshot.fingerprint == ours.fingerprint:
-            return
-        theirs, our_bytes = snapshot.definitions, ours.canonical()
-        if not (only_adds_rates(theirs, our_bytes) or only_adds_rates(our_bytes, theirs)):
-            raise definitions_changed(theirs, ours)
+        if not means_the_same(snapshot, self._settings.definitions):
+            raise definitions_changed(snapshot.definitions, self._settings.definitions)
+
+    async def changed_settings(self) -> Settings:
+        """Wait until another generation is shown in the place of one that could be read; nothing ends the waiting else.
+
+        Returns:
+            The settings with the definitions that it is made under.
+
+        """
+        agreed, ours = None, asyncio.current_task()
+        # A cancellation that comes while a client of Redis gives up a connection may come out of it as another error.
+        while ours is None or not ours.cancelling():
+            with contextlib.suppress(redis.exceptions.RedisError, OSError, SalesfxError):
+                async with asyncio.timeout(self._deadline):
+                    snapshot = await self._tables.snapshot()
+                if snapshot is not None and means_the_same(snapshot, self._settings.definitions):
+                    agreed = snapshot.generation
+                elif snapshot is not None and agreed not in {None, snapshot.generation}:
+                    theirs = msgspec.json.decode(snapshot.definitions, type=Definitions)
+                    # Other ones where this machine has another edition of salesfx or of the time zones.
+                    if theirs.fingerprint == snapshot.fingerprint:
+                        return self._settings.with_definitions(theirs)
+            await asyncio.sleep(_LOOK_SECONDS)
+        raise asyncio.CancelledError
+
+
+def means_the_same(snapshot: Snapshot, ours: Definitions) -> bool:
+    """Tell whether tables mean to a reader what our definitions say: rates for currencies that had none may be added."""
+    if snapshot.fingerprint == ours.fingerprint:
+        return True
+    theirs, our_bytes = snapshot.definitions, ours.canonical()
+    return only_adds_rates(theirs, our_bytes) or only_adds_rates(our_bytes, theirs)
 
 
 _WHAT_TO_DO = "Is it running, and is SALESFX_REDIS (`redis` in the settings) right?"

@@ -23,8 +23,8 @@ def definitions_changed(stored: bytes, ours: Definitions) -> DefinitionsChangedE
     changes = "; ".join(differences(stored, ours.canonical())) or "their fingerprint"
     return DefinitionsChangedError(
         f"the definitions have changed since the tables were made: {changes}. Tables of different meanings are never "
-        "mixed. Put the settings back, or set `namespace` to a new name: its tables are then made from Kafka's log from "
-        "the beginning, beside the old ones."
+        "mixed. Put the settings back, or run `salesfx rebuild` with the new ones: it makes the tables anew from the log, "
+        "beside the old ones, and shows what differs before it puts them in their place."
     )
 
 

@@ -4,6 +4,7 @@ All keys share one hash tag, so that one script can touch them, and a generation
 live tables:
 
     {salesfx}:current                     the generation that readers show
+    {salesfx}:generations                 hash: number -> JSON: state, when it was begun, by what
     {salesfx}:1:meta                      hash: fingerprint and definitions that the tables are made under
     {salesfx}:1:log                       hash: Kafka's cluster id and topic ids that the offsets belong to
     {salesfx}:1:offsets                   hash: topic:partition -> next offset
@@ -13,6 +14,7 @@ live tables:
     {salesfx}:1:month:2026-10             hash: metric|dimension -> integer
     {salesfx}:1:days:2026-10              hash: day|metric|dimension -> integer
     {salesfx}:1:hours:2026-10             hash: dayThour|metric|dimension -> integer
+    {salesfx}:1:builder                   while `salesfx rebuild` makes the generation: a token of it, which expires
     {salesfx}:1:journals                  hash: token of a journal, kept for somebody who looks at one instant -> bytes
     {salesfx}:1:journal:TOKEN             list: a head, then ref, content before, ref, content before, ...
     {salesfx}:1:lead:ID, quote:ID, deal:ID, account:ID, lead-of-quote:ID, lead-of-deal:ID
@@ -44,6 +46,7 @@ class Layout:
         self.marks = self.prefix + "marks"
         self.months = self.prefix + "months"
         self.journals = self.prefix + "journals"
+        self.builder = self.prefix + "builder"
 
     def record(self, ref: str) -> str:
         """Name the key of a record."""
@@ -65,6 +68,11 @@ class Layout:
 def current_key(namespace: str) -> str:
     """Name the key that tells the generation that readers show."""
     return f"{{{namespace}}}:current"
+
+
+def generations_key(namespace: str) -> str:
+    """Name the key of the register of all generations that there were."""
+    return f"{{{namespace}}}:generations"
 
 
 def partition_field(topic: str, partition: int) -> str:

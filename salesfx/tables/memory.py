@@ -21,7 +21,10 @@ from salesfx.tables.store import (
 
 
 class MemoryTables:
-    """See `salesfx.tables.store.Tables` for what each method does. Several clients may share one by `client`."""
+    """See `salesfx.tables.store.Tables` for what each method does. Several clients may share one by `client`.
+
+    There is one generation only: rebuilds and swaps are Redis's.
+    """
 
     def __init__(self) -> None:
         self.data = MemoryData()

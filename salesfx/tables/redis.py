@@ -15,12 +15,14 @@ from salesfx.settings import Settings, SettingsError
 from salesfx.tables.connection import connect
 from salesfx.tables.definitions_check import definitions_lost, may_upgrade
 from salesfx.tables.feed_marks import share_step
+from salesfx.tables.generations import GONE, Generations, State, dropped, first_number, new_entry, read_entry
 from salesfx.tables.layout import (
     FIRST_GENERATION,
     VERSION_BYTES,
     Layout,
     by_table,
     current_key,
+    generations_key,
     partition_field,
 )
 from salesfx.tables.store import (
@@ -47,42 +49,91 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 class RedisTables:
-    """The tables of one namespace; see `salesfx.tables.store.Tables` for what each method does."""
+    """The tables of one namespace; see `salesfx.tables.store.Tables` for what each method does.
 
-    def __init__(self, client: redis.asyncio.Redis, namespace: str = "salesfx") -> None:
+    What is opened is bound to one generation: it goes on with it when another is shown. Snapshots and views are of the
+    generation that is shown, unless another is asked for.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        namespace: str = "salesfx",
+        generation: str | None = None,
+        fingerprint: str = "",
+    ) -> None:
+        """Make a client.
+
+        Args:
+            client: Of the Redis.
+            namespace: First part of every key.
+            generation: That it is bound to; None: the one that is shown when it is first opened.
+            fingerprint: Of the definitions that the generation is there under; without, it is to be opened.
+
+        """
         self._redis: Any = client  # its types allow for str where, without decode_responses, there are only bytes
         self._namespace = namespace
         self._current = current_key(namespace)
-        self._layout = Layout(namespace, FIRST_GENERATION)
-        self._fingerprint = ""
+        self._register = generations_key(namespace)
+        self._generation = generation
+        self._layout = Layout(namespace, generation or FIRST_GENERATION)
+        self._fingerprint = fingerprint
         self._script = client.register_script(SCRIPT)
+
+    @property
+    def generation(self) -> str:
+        """Number of the generation that it is bound to."""
+        return self._layout.generation
+
+    @property
+    def generations(self) -> Generations:
+        """All generations of the namespace."""
+        return Generations(self._redis, self._namespace)
 
     async def open(self, definitions: Definitions) -> None:
         """Make the tables ready for commits under these definitions, creating them where there are none."""
-        while (generation := await self._redis.get(self._current)) is None:
-            await self._redis.setnx(self._current, FIRST_GENERATION)
-        self._layout = Layout(self._namespace, generation.decode())
-        meta = self._layout.meta
         for attempt in range(1, _ATTEMPTS + 1):
-            async with self._redis.pipeline(transaction=True) as pipe:
-                await pipe.watch(meta)
-                stored = await pipe.hget(meta, "definitions")
-                if stored is not None and not may_upgrade(stored, definitions):
-                    break
-                lost = stored is None and await pipe.exists(self._layout.offsets)
-                pipe.multi()
-                if not lost:
-                    mapping = {"definitions": definitions.canonical(), "fingerprint": definitions.fingerprint}
-                    pipe.hset(meta, mapping=mapping)
-                try:
-                    await pipe.execute()
-                    if lost:  # nobody has made the tables meanwhile
-                        raise definitions_lost(meta)
-                    break
-                except WatchError:
-                    if attempt == _ATTEMPTS:
-                        raise
+            try:
+                await self._open(definitions)
+                break
+            except WatchError:
+                if attempt == _ATTEMPTS:
+                    raise
         self._fingerprint = definitions.fingerprint
+
+    async def _open(self, definitions: Definitions) -> None:
+        async with self._redis.pipeline(transaction=True) as pipe:
+            await pipe.watch(self._current, self._register)
+            current = await pipe.get(self._current)
+            register = await pipe.hgetall(self._register)
+            shown = None if current is None else current.decode()
+            generation = self._generation or shown or first_number(register)
+            layout, entry = Layout(self._namespace, generation), read_entry(register.get(generation.encode()))
+            await pipe.watch(layout.meta)
+            stored = await pipe.hget(layout.meta, "definitions")
+            replaced = self._generation is not None and shown not in {None, generation}
+            if (stored is None and replaced) or (entry is not None and entry.state in GONE):
+                raise dropped(generation, shown)
+            lost = stored is None and await pipe.exists(layout.offsets)
+            is_new = stored is None or may_upgrade(stored, definitions)
+            pipe.multi()
+            if is_new and not lost:
+                mapping = {"definitions": definitions.canonical(), "fingerprint": definitions.fingerprint}
+                pipe.hset(layout.meta, mapping=mapping)
+            if shown is None and (entry is None or entry.state is State.COMPLETE):
+                pipe.set(self._current, generation)
+            if entry is None:
+                pipe.hset(self._register, generation, new_entry(State.COMPLETE, "worker"))
+            await pipe.execute()
+            if lost:  # nobody has made the tables meanwhile
+                raise definitions_lost(layout.meta)
+        self._generation, self._layout = generation, layout
+
+    async def _read_layout(self) -> Layout:
+        """Name the keys of the generation that it is bound to, else of the one that is shown."""
+        if self._generation is None and (shown := await self._redis.get(self._current)) is not None:
+            return Layout(self._namespace, shown.decode())
+        return self._layout
 
     async def load(self, refs: Collection[str]) -> Versioned:
         """Read records with their versions."""
@@ -136,7 +187,7 @@ class RedisTables:
 
     async def offsets(self) -> dict[str, int]:
         """Read the stored offsets."""
-        stored = await self._redis.hgetall(self._layout.offsets)
+        stored = await self._redis.hgetall((await self._read_layout()).offsets)
         return {field.decode(): int(offset) for field, offset in stored.items()}
 
     async def start_at(self, topic: str, partition: int, offset: int) -> int:
@@ -163,18 +214,19 @@ class RedisTables:
 
     async def stored_log_identity(self) -> dict[str, str]:
         """Give the ids of Kafka's cluster and topics that are stored, without storing any."""
-        return {
-            name.decode(): identity.decode() for name, identity in (await self._redis.hgetall(self._layout.log)).items()
-        }
+        stored = await self._redis.hgetall((await self._read_layout()).log)
+        return {name.decode(): identity.decode() for name, identity in stored.items()}
 
-    async def snapshot(self, tables: Collection[str] = ()) -> Snapshot | None:
-        """Read tables and everything beside them, atomically."""
-        return await read_snapshot(self._redis, self._namespace, tables)
+    async def snapshot(self, tables: Collection[str] | None = (), generation: str | None = None) -> Snapshot | None:
+        """Read tables and everything beside them, atomically; of a generation by its number, else of the one shown."""
+        return await read_snapshot(self._redis, self._namespace, tables, of_generation=generation)
 
     @asynccontextmanager
-    async def view(self, tables: Collection[str] | None = None) -> AsyncIterator[RedisView | None]:
+    async def view(
+        self, tables: Collection[str] | None = None, generation: str | None = None
+    ) -> AsyncIterator[RedisView | None]:
         """Open a view: the tables and records of one instant; None where there are none."""
-        view = RedisView(self._redis, self._namespace)
+        view = RedisView(self._redis, self._namespace, generation)
         try:
             yield view if await view.open(tables) else None
         finally:
@@ -199,8 +251,13 @@ class RedisTables:
         await self._redis.aclose()
 
 
-def tables_of(settings: Settings) -> RedisTables:
+def tables_of(settings: Settings, generation: str | None = None, fingerprint: str = "") -> RedisTables:
     """Give the tables of the Redis in the settings; nothing is sent before they are first used.
+
+    Args:
+        settings: Where the Redis is.
+        generation: See `RedisTables`.
+        fingerprint: See `RedisTables`.
 
     Raises:
         SettingsError: `redis` is not a URL of a Redis.
@@ -210,7 +267,7 @@ def tables_of(settings: Settings) -> RedisTables:
         client = connect(settings.redis)
     except ValueError:  # its message may quote a part of the password
         raise SettingsError("redis: this is no URL of a Redis; write it like redis://127.0.0.1:6379/0") from None
-    return RedisTables(client, settings.namespace)
+    return RedisTables(client, settings.namespace, generation, fingerprint)
 
 
 def _strings(increments: Mapping[str, int]) -> dict[str, str]:

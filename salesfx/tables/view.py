@@ -28,6 +28,7 @@ async def read_snapshot(
     namespace: str,
     tables: Collection[str] | None,
     first: Callable[[Any, Layout], None] = lambda _pipe, _layout: None,
+    of_generation: str | None = None,
 ) -> Snapshot | None:
     """Read tables and everything beside them in one transaction; None where there are none.
 
@@ -36,11 +37,13 @@ async def read_snapshot(
         namespace: Of the tables.
         tables: Their names; None: all of every month.
         first: Puts commands in front of the transaction, each time that it is tried.
+        of_generation: Which to read; None: the one that is shown.
 
     """
     names: Collection[str] = tables or ()
     while True:
-        generation = await client.get(current_key(namespace))
+        shown = await client.get(current_key(namespace))
+        generation = shown if of_generation is None else of_generation.encode()
         if generation is None:
             return None
         layout = Layout(namespace, generation.decode())
@@ -53,7 +56,7 @@ async def read_snapshot(
                 pipe.hgetall(key)
             answers = await pipe.execute()
         still, months, meta, offsets, counters, marks, *found = answers[put_in_front:]
-        if still != generation:
+        if of_generation is None and still != generation:
             continue
         if not meta:
             return None
@@ -81,9 +84,10 @@ class RedisView:
 
     snapshot: Snapshot
 
-    def __init__(self, client: Any, namespace: str) -> None:
+    def __init__(self, client: Any, namespace: str, generation: str | None = None) -> None:
         self._redis = client
         self._namespace = namespace
+        self._generation = generation
         self._token = secrets.token_hex(8)
         self._begun: dict[str, Layout] = {}
         """Where a journal may have been begun, by generation."""
@@ -96,7 +100,7 @@ class RedisView:
 
     async def open(self, tables: Collection[str] | None) -> bool:
         """Begin a journal, and read tables in the same transaction; False where there are none."""
-        snapshot = await read_snapshot(self._redis, self._namespace, tables, self._begin)
+        snapshot = await read_snapshot(self._redis, self._namespace, tables, self._begin, self._generation)
         if snapshot is None:
             return False
         self.snapshot = snapshot
@@ -196,10 +200,15 @@ class RedisView:
 
 def _pattern(prefix: str, kinds: Collection[str]) -> str:
     """Give a pattern for the keys of kinds, and perhaps of others: Redis knows no alternatives but of one character."""
-    literal = _GLOB.sub(r"\\\1", prefix)
+    literal = glob_escaped(prefix)
     if len(kinds) == 1:
         return f"{literal}{next(iter(kinds))}*"
     return f"{literal}[{''.join(sorted({kind[0] for kind in kinds}))}]*"
+
+
+def glob_escaped(literal: str) -> str:
+    """Write a text so that a pattern of Redis means just it."""
+    return _GLOB.sub(r"\\\1", literal)
 
 
 def _integers(table: Mapping[bytes, bytes], name: str) -> dict[str, int]:

@@ -238,7 +238,7 @@ def test_settings_that_mean_other_numbers(tmp_path: Path) -> None:
         assert stack.sentence.startswith("the definitions have changed since the tables were made: ")
         assert "Europe/Sofia" in stack.sentence
         assert "Asia/Tokyo" in stack.sentence
-        assert "namespace" in stack.sentence
+        assert "`salesfx rebuild`" in stack.sentence
         assert stack.out == ""
         assert not (data / "running.json").exists()
     with running("up", data) as stack:

@@ -32,6 +32,7 @@ from salesfx.rules import Rules
 from salesfx.server import ServerStartError, serve
 from salesfx.settings import Settings, SettingsError
 from salesfx.tables import RedisTables, connect
+from salesfx.tables.generations import Generations
 from salesfx.tables.store import Commit, Range
 from salesfx.targets.lines import TargetLine
 from salesfx.web.access import PublicWithoutTokenError
@@ -66,6 +67,17 @@ async def fill(settings: Settings, definitions: Definitions | None = None) -> No
     seen = dict.fromkeys(folded.records, b"")
     counters = {"processed|lead_created": 8}
     await tables.commit(Commit([Range("lead_created", 0, 0, 8)], seen, dict(folded.records), folded.cells, counters))
+    await tables.close()
+
+
+async def fill_generation(settings: Settings, definitions: Definitions, number: str) -> None:
+    """Put the worked example into another generation, that was begun."""
+    folded = FoldedTables(Rules(definitions))
+    folded.take(EVENTS)
+    tables = RedisTables(connect(settings.redis), settings.namespace, number, definitions.fingerprint)
+    await tables.start_at("lead_created", 0, 0)
+    seen = dict.fromkeys(folded.records, b"")
+    await tables.commit(Commit([Range("lead_created", 0, 0, 8)], seen, dict(folded.records), folded.cells))
     await tables.close()
 
 
@@ -405,6 +417,47 @@ async def test_other_definitions_are_not_shown(settings: Settings) -> None:
         assert (status, "made with 7, now it is 10" in body) == (503, True)
         body = (await get(url + "/metrics"))[1]
         assert ("salesfx_up 0.0" in body, "salesfx_leads" in body) == (True, False)
+
+
+async def test_a_running_server_goes_over_to_another_generation(settings: Settings) -> None:
+    """At a swap made under other settings each answer is wholly of one or of the other, and it ends with the other.
+
+    A server that is started with settings that are not those of what is shown refuses, as ever.
+    """
+    await fill(settings)
+    by_utc = Definitions(timezone="UTC")
+    client = connect(settings.redis)
+    generations = Generations(client, settings.namespace)
+    number = await generations.begin(by_utc, "1")
+    await fill_generation(settings, by_utc, number)
+    await generations.complete(number)
+    answers: list[tuple[int, str]] = []
+    async with serving(settings) as url:
+        first = (await get(url + "/api/months"))[1]
+        assert json.loads((await get(url + "/api/months/2026-10"))[1])["lead_flow"]["total"] == 1
+        await generations.show(number)
+        for _ in range(100):
+            answers.append((await get(url + "/api/months"))[:2])
+            if answers[-1][0] == 200 and answers[-1][1] != first:
+                break
+            await asyncio.sleep(0.05)
+        for month, leads in (("2026-09", 1), ("2026-10", 0)):  # L1 came at 21:30 there
+            assert json.loads((await get(f"{url}/api/months/{month}"))[1])["lead_flow"]["total"] == leads
+        assert "salesfx_up 1.0" in (await get(url + "/metrics"))[1]
+        last = (await get(url + "/api/months"))[1]
+        assert {body for status, body in answers if status == 200} <= {first, last}
+        assert all("salesfx rebuild" in body for status, body in answers if status != 200)
+        assert {status for status, _ in answers} <= {200, 503}
+        assert len([status for status, _ in answers if status == 503]) < 40, "it takes about a second"
+        await generations.show("1")
+        for _ in range(100):
+            if (await get(url + "/api/months"))[:2] == (200, first):
+                break
+            await asyncio.sleep(0.05)
+        assert (await get(url + "/api/months"))[:2] == (200, first), "and back"
+    async with serving(msgspec.structs.replace(settings, timezone="Asia/Tokyo")) as url:
+        assert (await get(url + "/api/months"))[0] == 503
+    await client.aclose()
 
 
 # The token.

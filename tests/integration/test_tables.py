@@ -31,15 +31,18 @@ from salesfx.lead import (
 from salesfx.rules import Rules
 from salesfx.tables import MemoryTables, RedisTables, Tables, connect
 from salesfx.tables.feed_marks import heartbeats_in
+from salesfx.tables.generations import GenerationError, Generations
 from salesfx.tables.layout import (
     DAYS,
     FIRST_GENERATION,
     HOURS,
+    LOG_START,
     MONTH,
     VERSION_BYTES,
     Layout,
     by_table,
     current_key,
+    generations_key,
 )
 from salesfx.tables.store import (
     Commit,
@@ -131,7 +134,7 @@ async def test_changed_definitions_are_refused(store: Store, tables: Tables, cha
     with pytest.raises(DefinitionsChangedError) as error:
         await other.open(changed)
     assert named in str(error.value)
-    assert "`namespace`" in str(error.value)
+    assert "`salesfx rebuild`" in str(error.value)
     assert "coverage_days" not in str(error.value)
     assert (await shown(tables)).fingerprint == DEFINITIONS.fingerprint
     assert await other.commit(batch(0, 1)) == OtherDefinitions(DEFINITIONS.fingerprint)
@@ -783,6 +786,112 @@ async def test_readers_show_the_generation_that_is_current(in_redis: RedisStore)
     assert (snapshot.generation, snapshot.fingerprint) == ("2", DOLLARS.fingerprint)
 
 
+async def test_who_has_opened_a_generation_stays_with_it(in_redis: RedisStore) -> None:
+    """After a swap it goes on, though its definitions are not those shown; whoever opens now needs those that are."""
+    await in_redis.tables.open(DEFINITIONS)
+    await in_redis.tables.start_at(TOPIC, 0, 0)
+    generations = Generations(in_redis.redis, in_redis.namespace)
+    number = await generations.begin(DOLLARS, "1")
+    await generations.complete(number)
+    await generations.show(number, instead_of="1")
+    await in_redis.tables.open(DEFINITIONS)
+    assert await in_redis.tables.commit(batch(0, 1, cells={CELL: 1})) == Committed()
+    assert await in_redis.tables.offsets() == {f"{TOPIC}:0": 1}
+    reader = in_redis.client()
+    assert await reader.offsets() == {}, "who has opened nothing reads what is shown"
+    with pytest.raises(DefinitionsChangedError):
+        await reader.open(DEFINITIONS)
+    snapshot = await shown(in_redis.tables)
+    assert (snapshot.generation, dict(snapshot.offsets)) == (number, {})
+
+
+async def test_a_new_generation_belongs_to_the_same_log(in_redis: RedisStore) -> None:
+    """The ids of the log, and where its counting began, are taken over when it is begun."""
+    await in_redis.tables.open(DEFINITIONS)
+    identity = await in_redis.tables.log_identity({"cluster": "c1", f"{LOG_START}{TOPIC}:0": "7"})
+    number = await Generations(in_redis.redis, in_redis.namespace).begin(DOLLARS, "1")
+    other = RedisTables(in_redis.redis, in_redis.namespace, number, DOLLARS.fingerprint)
+    assert await other.stored_log_identity() == identity
+    assert await other.start_at(TOPIC, 0, 7) == 7
+    assert await other.commit(batch(7, 9, cells={CELL: 1})) == Committed()
+    assert await in_redis.tables.offsets() == {}
+
+
+async def test_after_flushall_a_worker_makes_its_own_generation_again(in_redis: RedisStore) -> None:
+    """Whichever it was; of workers of two generations the first decides which is shown, and the other ends."""
+    await in_redis.tables.open(DEFINITIONS)
+    generations = Generations(in_redis.redis, in_redis.namespace)
+    number = await generations.begin(DOLLARS, "1")
+    await generations.complete(number)
+    await generations.show(number)
+    new, beside = in_redis.client(), in_redis.client()
+    await new.open(DOLLARS)
+    await beside.open(DOLLARS)
+    await in_redis.lose()
+    assert await new.commit(batch(0, 1)) == Elsewhere(None)
+    await asyncio.gather(new.open(DOLLARS), beside.open(DOLLARS))
+    assert (await shown(new)).generation == number
+    assert await new.start_at(TOPIC, 0, 0) == 0
+    assert await beside.commit(batch(0, 1, cells={CELL: 1})) == Committed()
+    with pytest.raises(GenerationError, match=f"generation 1 .* generation {number} is shown now"):
+        await in_redis.tables.open(DEFINITIONS)
+    assert await all_cells(new) == {CELL: 1}
+
+
+async def test_nobody_brings_a_dropped_generation_back(in_redis: RedisStore) -> None:
+    """A client of it is told, gets nothing in, and its number is not used again."""
+    await in_redis.tables.open(DEFINITIONS)
+    await in_redis.tables.start_at(TOPIC, 0, 0)
+    generations = Generations(in_redis.redis, in_redis.namespace)
+    with pytest.raises(GenerationError, match="is the one that is shown"):
+        await generations.drop("1")
+    number = await generations.begin(DOLLARS, "1")
+    with pytest.raises(GenerationError, match="only half made"):
+        await generations.show(number)
+    await generations.complete(number)
+    await generations.show(number)
+    await generations.drop("1")
+    left = await in_redis.dump()
+    assert await in_redis.tables.commit(batch(0, 1, cells={CELL: 1})) == Elsewhere(None)
+    with pytest.raises(TablesGoneError):
+        await in_redis.tables.start_at(TOPIC, 0, 0)
+    with pytest.raises(GenerationError, match="was dropped"):
+        await in_redis.tables.open(DEFINITIONS)
+    assert await in_redis.dump() == left
+    assert {key.rpartition(":")[0] for key in left} == {f"{{{in_redis.namespace}}}", f"{{{in_redis.namespace}}}:2"}
+    await generations.drop(await generations.begin(DEFINITIONS, number))
+    assert await generations.begin(DEFINITIONS, number) == "4"
+
+
+async def test_two_rebuilds_begin_two_generations(in_redis: RedisStore) -> None:
+    """At once they get two numbers; only one of two that were compared with the same tables can take their place."""
+    await in_redis.tables.open(DEFINITIONS)
+    several = [Generations(in_redis.redis, in_redis.namespace) for _ in range(3)]
+    numbers = await asyncio.gather(*(each.begin(DOLLARS, "1") for each in several))
+    assert sorted(numbers) == ["2", "3", "4"]
+    for number in numbers:
+        await several[0].complete(number)
+    swaps = [each.show(number, instead_of="1") for each, number in zip(several, numbers, strict=True)]
+    ends = await asyncio.gather(*swaps, return_exceptions=True)
+    assert [type(end) for end in ends if end is not None] == [GenerationError, GenerationError]
+
+
+async def test_where_nothing_says_which_is_shown_nobody_guesses(in_redis: RedisStore) -> None:
+    """The key `current` alone is gone: with one generation it is clear, with two a worker asks."""
+    await in_redis.tables.open(DEFINITIONS)
+    await in_redis.redis.delete(current_key(in_redis.namespace))
+    await in_redis.client().open(DEFINITIONS)
+    assert (await shown(in_redis.tables)).generation == "1"
+    generations = Generations(in_redis.redis, in_redis.namespace)
+    number = await generations.begin(DOLLARS, "1")
+    await generations.complete(number)
+    await in_redis.redis.delete(current_key(in_redis.namespace))
+    with pytest.raises(GenerationError, match=r"generations 1, 2 .* `salesfx generations show N`"):
+        await in_redis.client().open(DEFINITIONS)
+    await generations.show(number)
+    assert (await shown(in_redis.tables)).generation == number
+
+
 async def test_the_twin_in_memory_answers_like_redis(in_redis: RedisStore) -> None:
     """Over long random sequences of right and wrong commits both give the same answers and end in the same tables."""
     chance = random.Random(7)
@@ -919,11 +1028,12 @@ def test_every_key_is_documented() -> None:
     ]
     keys += [
         current_key("salesfx"),
+        generations_key("salesfx"),
         layout.journal("TOKEN"),
         *(layout.table(kind + "2026-10") for kind in (MONTH, DAYS, HOURS)),
     ]
     keys += [layout.record(kind + "ID") for kind in (LEAD, QUOTE, DEAL, ACCOUNT, QUOTE_STAND_IN, DEAL_STAND_IN)]
-    assert len(keys) == 18
+    assert len(keys) == 20
     assert [key for key in keys if f"`{key}`" not in text] == []
     assert [metric.name for metric in CATALOGUE if f"`{metric.name}`" not in text] == []
     for record in (QuoteFacts, DealFacts):

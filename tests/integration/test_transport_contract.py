@@ -26,6 +26,7 @@ from faust.types import TP
 
 from salesfx.kafka_log import KafkaLog
 from salesfx.settings import load_settings
+from salesfx.tables.layout import FIRST_GENERATION
 from streams import transport
 from streams.app import build_app
 from streams.batch import Batch, Partition
@@ -49,7 +50,7 @@ def test_the_versions_are_the_pinned_ones(name: str) -> None:
 @pytest.fixture
 async def app() -> faust.App:
     """Make the worker's app, and do not start it."""
-    return build_app(SOMEWHERE)
+    return build_app(SOMEWHERE, FIRST_GENERATION)
 
 
 @pytest.fixture

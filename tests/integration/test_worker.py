@@ -23,6 +23,7 @@ from salesfx.events import DEAD_LETTERS, MAX_MESSAGE, TOPICS
 from salesfx.kpi import Cells
 from salesfx.local import LocalServers
 from salesfx.refusal import Reason
+from salesfx.tables.layout import FIRST_GENERATION
 from streams.app import group_name
 from tests.worker_process import READ_AGAIN, Message, Place, Site, WorkerProcess, eventually, expected, simulated
 
@@ -596,7 +597,7 @@ async def offsets_of_group(site: Site) -> dict[Any, Any]:
 
     def ask() -> dict[Any, Any]:
         with site.admin() as admin:
-            found: dict[Any, Any] = admin.list_group_offsets([group_name(site.settings)])
+            found: dict[Any, Any] = admin.list_group_offsets([group_name(site.settings, FIRST_GENERATION)])
             return {partition: at for offsets in found.values() for partition, at in offsets.items()}
 
     return await asyncio.to_thread(ask)

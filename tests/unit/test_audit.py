@@ -496,7 +496,7 @@ def test_of_equal_versions_the_least_place_counts(places: list[tuple[int, int]])
     """Whichever partition is read first."""
     event = read_event(*quote("Q1"), Definitions())
     decoded = decode(*quote("Q1"), partition=0, offset=9)
-    Rules(Definitions()).price(decoded)
+    Rules(Definitions()).price(decoded.facts)
     with closing(Winners()) as winners:
         for place in places:
             winners.merge([(event, *place)])

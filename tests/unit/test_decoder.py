@@ -600,7 +600,7 @@ def ours(topic: str, value: bytes) -> tuple[str, int | None] | None:
     """Read and price an event our way; None where it is refused."""
     try:
         event = decode(topic, value)
-        RULES.price(event)
+        RULES.price(event.facts)
     except Refused:
         return None
     priced = isinstance(event.facts, QuoteFacts | DealFacts) and event.facts.amount is not None

@@ -21,6 +21,7 @@ from salesfx.fold import decode_lead, decode_standing
 from salesfx.rules import Rules
 from salesfx.settings import load_settings
 from salesfx.tables import MemoryTables
+from salesfx.tables.layout import FIRST_GENERATION
 from streams import app as app_module
 from streams.agents import BatchHandler
 from streams.app import build_app
@@ -158,7 +159,7 @@ class Worker:
         settings = load_settings(environ={})
         self.tables = MemoryTables()
         with patch.object(app_module, "BatchHandler", self._keep_handler):
-            self.app = build_app(settings)
+            self.app = build_app(settings, FIRST_GENERATION)
         self.consumer: Any = self.app.consumer
         self.tp = TP(settings.kafka_topic("lead_created"), 0)
         self.log = Log(self.consumer, self.tp, values)
@@ -204,7 +205,7 @@ async def _one(batch: Batch) -> AsyncIterator[Batch]:
 def no_servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryTables]:
     """Have the worker put together over tables in memory, and a Kafka that only knows who it is."""
     tables = MemoryTables()
-    monkeypatch.setattr(app_module, "tables_of", lambda _: tables)
+    monkeypatch.setattr(app_module, "tables_of", lambda _settings, _generation: tables)
     monkeypatch.setattr(app_module, "KafkaLog", lambda _: SimpleNamespace(identity=lambda: {"cluster": "c1"}))
     return iter([tables])
 

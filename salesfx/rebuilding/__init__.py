@@ -1,0 +1,1 @@
+"""Tables made anew from the log, beside those that are shown, and put in their place."""

@@ -27,8 +27,8 @@ _COMMIT = (
         old="            marks=marks,\n",
         new=(
             "            marks=marks,\n"
-            "            version=(max(map(int.from_bytes, records.versions.values()), default=0) + 1)"
-            '.to_bytes(VERSION_BYTES, "big"),\n'
+            "            version=(max(map(int.from_bytes, merge.versions.values()), default=0) + 1)"
+            '.to_bytes(8, "big"),\n'
         ),
         tests=("tests/integration/test_planted_bugs.py::test_a_commit_held_up_through_a_failover_is_merged_again",),
     ),

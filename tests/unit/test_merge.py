@@ -6,8 +6,9 @@ from unittest.mock import patch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from salesfx import fold as fold_module
 from salesfx.decoder import Event, decode
-from salesfx.fold import Fold, Outcome
+from salesfx.fold import AccountFullError, Fold, Outcome
 from salesfx.refusal import Refused
 from salesfx.rules import Rules
 from salesfx.tables.layout import VERSION_BYTES
@@ -70,6 +71,13 @@ def _compared(outcome: Outcome) -> tuple[object, ...]:
     return outcome.writes, outcome.cells, rejections
 
 
+async def _compared_or_full(merge: Merge) -> tuple[object, ...] | None:
+    try:
+        return _compared(await merge.outcome())
+    except AccountFullError:
+        return None
+
+
 @settings(max_examples=300, deadline=None)
 @given(SOME, SOME, st.lists(SOME, max_size=3))
 @example([], [("quote_sent", quote(1)), ("lead_created", lead(0))], [[("deal_closed", deal(1, lead_id="L0"))]])
@@ -87,6 +95,27 @@ async def test_merging_again_what_changed_comes_to_what_merging_all_again_does(
     anew = stored.merge(ours)
     assert _compared(await merge.outcome()) == _compared(await anew.outcome())
     assert {ref: merge.versions[ref] for ref in anew.versions} == anew.versions
+
+
+@settings(max_examples=200, deadline=None)
+@given(SOME, SOME, SOME, st.sampled_from([1, 2]))
+@example(
+    [("deal_closed", deal(9, lead_id="L9", account_id="A"))],
+    [("deal_closed", deal(1, lead_id="L1")), ("deal_closed", deal(9, revision=1, retracted=True))],
+    [("lead_created", lead(1, account_id="A"))],
+    1,
+)
+async def test_merging_again_refuses_what_merging_all_again_does(
+    before: Messages, ours: Messages, theirs: Messages, most: int
+) -> None:
+    """Leads and accounts may be full: by what others commit, and not where another event of the batch makes room."""
+    with patch.object(fold_module, "MAX_ENTITIES", most):
+        stored = Stored(before)
+        merge = stored.merge(ours)
+        await _compared_or_full(merge)
+        changed = stored.take(theirs)
+        merge.note_changed(changed & merge.versions.keys())
+        assert await _compared_or_full(merge) == await _compared_or_full(stored.merge(ours))
 
 
 @settings(max_examples=200, deadline=None)

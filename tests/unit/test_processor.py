@@ -333,6 +333,57 @@ async def test_a_place_that_is_freed_before_the_refusal_is_committed_is_taken(
     assert len(bench.letters.sent) == 1
 
 
+async def test_a_place_that_the_same_batch_frees_is_taken_after_a_conflict_too(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others give a lead the full account that the batch withdraws a deal from: the batch fits, so nothing is refused."""
+    monkeypatch.setattr(fold, "MAX_ENTITIES", 1)
+    other = Bench()
+    other.tables.data = bench.tables.data
+    await other.tables.open(DEFINITIONS)
+    first, withdrawn = deal(9, lead_id="L9", account_id="A"), deal(9, revision=1, retracted=True)
+    ours, named = deal(1, lead_id="L1"), lead(1, account_id="A")
+    await process(other.processor, batch(DEALS, 0, [first]))
+    bench.tables.data.offsets["deal_closed:1"] = 0
+    bench.tables.before_commit = [lambda: process(other.processor, batch(LEADS, 0, [named]))]
+    await handle(bench.handler, batch(Partition(DEALS.topic, 1), 0, [ours, withdrawn]))
+    assert bench.letters.sent == []
+    assert bench.tables.cells() == reference(lead_created=[named], deal_closed=[first, withdrawn, ours])
+
+
+async def test_a_batch_that_fits_is_not_halved_for_what_was_read_at_two_instants(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deal moves between two reads, so that its account seems too full for the batch, which withdraws one of it."""
+    monkeypatch.setattr(fold, "MAX_ENTITIES", 2)
+    other = Bench()
+    other.tables.data = bench.tables.data
+    await other.tables.open(DEFINITIONS)
+    first = [deal(1, lead_id="L1", account_id="A"), deal(2, lead_id="L2", account_id="A")]
+    moved, again = (deal(1, revision=number, lead_id=f"L{number + 2}", account_id="A") for number in (1, 2))
+    ours = [deal(3, lead_id="L5", account_id="A"), deal(2, revision=1, retracted=True), again]
+    await process(other.processor, batch(DEALS, 0, list(first)))
+    bench.tables.data.offsets["deal_closed:1"] = 0
+    bench.tables.after_load = [lambda: None, lambda: process(other.processor, batch(DEALS, 2, [moved]))]
+    await handle(bench.handler, batch(Partition(DEALS.topic, 1), 0, list(ours)))
+    assert bench.letters.sent == []
+    assert bench.tables.cells() == reference(deal_closed=[*first, moved, *ours])
+
+
+async def test_halving_after_a_conflict_sends_no_letter_twice(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An account is full only after another worker's commit; the letter of what is no event is safe by then."""
+    monkeypatch.setattr(fold, "MAX_ENTITIES", 1)
+    other = Bench()
+    other.tables.data = bench.tables.data
+    await other.tables.open(DEFINITIONS)
+    bench.tables.data.offsets["deal_closed:1"] = 0
+    theirs = deal(9, lead_id="L9", account_id="A")
+    bench.tables.before_commit = [lambda: process(other.processor, batch(DEALS, 0, [theirs]))]
+    ours = [b"no json", deal(1, lead_id="L1", account_id="A"), deal(2, lead_id="L2")]
+    await handle(bench.handler, batch(Partition(DEALS.topic, 1), 0, list(ours)))
+    assert [letter.record.offset for letter in bench.letters.sent] == [0, 1]
+
+
 async def test_a_conflict_sends_no_letter_twice(bench: Bench) -> None:
     """What was refused is in the dead-letter topic once, though the batch is merged again."""
     other = Bench()

@@ -61,7 +61,7 @@ class BatchHandler:
                 self._in_hand.update(batch.source for batch in together)
                 works = [work for batch in together if (work := await self._decoded(batch)) is not None]
                 if before is not None:
-                    if not before.done():
+                    if not before.done() and len(works) == 1:  # several are merged as one, when it is their turn
                         works = [await self._processor.fold_ahead(work) for work in works]
                     await before
                 before = group.create_task(self._persist(works, together))

@@ -5,6 +5,7 @@ few leads with what another worker has in hand.
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 
 from salesfx.decoder import Event
 from salesfx.fold import Fold, Outcome
@@ -36,8 +37,10 @@ class Merge:
         self._records = _Records(tables, onto)
         self._changed: set[str] = set()
         """Records that are not any more as they were read."""
-        self._folds: list[Fold] = []
-        """Of all events, then of those that were merged again."""
+        self._fold: Fold | None = None
+        """Of all events."""
+        self._links: set[tuple[str, str]] = set()
+        """Records that events put together when they were merged again."""
         self._outcome: Outcome | None = None
 
     @property
@@ -55,11 +58,13 @@ class Merge:
         known, self._outcome = self._outcome, None
         if known is None:
             self._forget()
-            fold = Fold(self._events, self._rules)
-            self._folds = [fold]
-            self._outcome = await self._folded(fold)
+            self._fold, self._links = Fold(self._events, self._rules), set()
+            await self._merge(self._fold)
+            self._outcome = self._fold.settle(self._records.contents)
+        elif self._changed and self._fold is not None:
+            self._outcome = await self._mended(known, self._fold)
         else:
-            self._outcome = await self._mended(known) if self._changed else known
+            self._outcome = known
         return self._outcome
 
     def note_changed(self, refs: Iterable[str]) -> None:
@@ -81,15 +86,15 @@ class Merge:
             self._changed |= self._records.follow(onto, commit)
         return True
 
-    async def _folded(self, fold: Fold) -> Outcome:
+    async def _merge(self, fold: Fold) -> None:
+        """Take a fold as far as it can be settled: all that it reads is then known."""
         records = self._records
         await records.read(fold.first_reads())
         await records.read(fold.homes_left(records.contents))
         fold.merge(records.contents)
         await records.read(fold.accounts())
-        return fold.settle(records.contents)
 
-    async def _mended(self, outcome: Outcome) -> Outcome:
+    async def _mended(self, outcome: Outcome, whole: Fold) -> Outcome:
         """Merge those events again that share a record with one that has changed, directly or by others.
 
         What they were is taken out of the outcome. Events that share no record do not know of each other, so an outcome is
@@ -98,15 +103,16 @@ class Merge:
         contents, touched = dict(self._records.contents), set(self._changed)
         self._forget()
         while True:
-            events, refs = _connected(self._folds, touched)
+            events, refs = _connected(whole.events, chain(whole.links(), self._links), touched)
             fold = Fold(events, self._rules)
-            now = await self._folded(fold)
+            await self._merge(fold)
             others = (fold.refs() & contents.keys()) - refs  # a lead has got an account of another group
             if not others:
                 break
             touched |= others
+        now = fold.settle(self._records.contents)  # not before: others of the batch may make room in an account
         before = Fold(events, self._rules).over(contents)
-        self._folds.append(fold)
+        self._links.update(fold.links())
         return _replaced(outcome, events, before, now)
 
     def _forget(self) -> None:
@@ -115,7 +121,9 @@ class Merge:
             self._changed.clear()
 
 
-def _connected(folds: Sequence[Fold], touched: Collection[str]) -> tuple[list[Event], set[str]]:
+def _connected(
+    events: Sequence[Event], links: Iterable[tuple[str, str]], touched: Collection[str]
+) -> tuple[list[Event], set[str]]:
     """Give the events that share a record with `touched`, directly or by other events, and all records of these."""
     parents: dict[str, str] = {}
 
@@ -124,12 +132,11 @@ def _connected(folds: Sequence[Fold], touched: Collection[str]) -> tuple[list[Ev
             parents[ref] = ref = parents[parent]
         return ref
 
-    for fold in folds:
-        for one, other in fold.links():
-            parents[group(one)] = group(other)
+    for one, other in links:
+        parents[group(one)] = group(other)
     groups = {group(ref) for ref in touched}
     return (
-        [event for event in folds[0].events if group(event.ref) in groups],
+        [event for event in events if group(event.ref) in groups],
         {ref for ref in list(parents) if group(ref) in groups},
     )
 

@@ -134,7 +134,7 @@ class Processor:
         if merge is None or not merge.rests_on(last):
             merge = Merge(self._tables, self._rules, work.events)
         try:
-            return await self._settle(work, merge)
+            return await self._settle(work, merge, set())
         finally:
             self._gap.set()
             self._note_seconds(work, time.perf_counter() - started)
@@ -147,12 +147,14 @@ class Processor:
 
         """
         work = _joined(works)
+        if work.letters:
+            return False
         merge = Merge(self._tables, self._rules, work.events)
         started = time.perf_counter()
         try:
             while True:
                 outcome = await merge.outcome()
-                if work.letters or outcome.rejections:
+                if outcome.rejections:
                     return False
                 answer = await self._tables.commit(self._commit(work, merge, outcome, []))
                 if not isinstance(answer, Conflict):
@@ -224,15 +226,16 @@ class Processor:
             share = len(batch.records) / records if records else 1 / len(work.batches)
             self._seconds_of[covered.topic] += (work.seconds + seconds) * share
 
-    async def _settle(self, work: Work, merge: Merge) -> Elsewhere | None:
-        sent: set[bytes] = set()
+    async def _settle(self, work: Work, merge: Merge, sent: set[bytes]) -> Elsewhere | None:
         while True:
             try:
                 outcome = await merge.outcome()
                 letters = work.letters + _rejected(work, outcome)
             except AccountFullError as full:
+                if await merge.look_for_changes():
+                    continue  # there may be a place by now
                 if len(work.events) > 1:
-                    return await self._settle_halves(work)
+                    return await self._settle_halves(work, sent)
                 outcome, letters = _NOTHING, [*work.letters, _without_place(work, full)]
             except TornReadError:
                 if not await merge.look_for_changes():
@@ -258,7 +261,7 @@ class Processor:
         self._last = commit if isinstance(answer, Committed) else None
         return answer
 
-    async def _settle_halves(self, work: Work) -> Elsewhere | None:
+    async def _settle_halves(self, work: Work, sent: set[bytes]) -> Elsewhere | None:
         """Find the events that an account has no place for, by halving; all others are merged."""
         [covered] = work.ranges
         events, half = work.events, len(work.events) // 2
@@ -268,7 +271,7 @@ class Processor:
             work._replace(ranges=(first,), events=events[:half], letters=_within(first, work.letters)),
             work._replace(ranges=(second,), events=events[half:], letters=_within(second, work.letters)),
         ):
-            elsewhere = await self._settle(part, Merge(self._tables, self._rules, part.events))
+            elsewhere = await self._settle(part, Merge(self._tables, self._rules, part.events), sent)
             if elsewhere is not None:
                 return elsewhere
         return None
@@ -280,12 +283,13 @@ class Processor:
         for letter in work.letters:
             counters[f"processed|{self._topics[letter.record.topic]}"] += 1
         arrived = {covered.topic: counters[f"processed|{covered.topic}"] for covered in work.ranges}
-        marks = {}
+        refused_at: dict[str, int] = {}
         for letter in letters:
             topic = self._topics[letter.record.topic]
             counters[f"processed|{topic}"] -= 1
             counters[f"rejected|{topic}|{letter.refused.reason}"] += 1
-            marks[f"{LAST_REFUSED}|{topic}"] = f"{letter.record.timestamp / 1000:.3f}"
+            refused_at[topic] = max(letter.record.timestamp, refused_at.get(topic, 0))
+        marks = {f"{LAST_REFUSED}|{topic}": f"{moment / 1000:.3f}" for topic, moment in refused_at.items()}
         for newest, covered in zip(work.newest, work.ranges, strict=True):
             topic, field = covered.topic, partition_field(covered.topic, covered.partition)
             counters[f"batches|{topic}"] += 1

@@ -17,6 +17,7 @@ from typing import Any
 import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED, OffsetResetStrategy
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import OffsetOutOfRangeError
@@ -59,6 +60,12 @@ def consumer(app: faust.App) -> BatchConsumer:
     made = app.consumer
     assert isinstance(made, BatchConsumer)
     return made
+
+
+@pytest.fixture(autouse=True)
+def _aiokafka_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let other tests of this process have aiokafka's own records again."""
+    monkeypatch.setattr(fetcher, "PartitionRecords", fetcher.PartitionRecords)
 
 
 async def test_faust_uses_our_transport_consumer_and_thread(app: faust.App, consumer: BatchConsumer) -> None:

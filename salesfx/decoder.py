@@ -278,7 +278,16 @@ def _id(value: Any, field: str) -> str | None:
         return None
     if value.__class__ is str and 0 < len(value) <= MAX_ID and value[0] != " " and value.isprintable():
         return value  # as almost always
-    text = _text(value, field)
+    return normalise_id(_text(value, field), field)
+
+
+def normalise_id(text: str | None, field: str) -> str | None:
+    """Take an id exactly; blank is absent.
+
+    Raises:
+        Refused: It has a control character or more than `MAX_ID` characters.
+
+    """
     if not text or text.isspace():
         return None
     if len(text) > MAX_ID:

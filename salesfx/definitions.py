@@ -9,9 +9,12 @@ from bisect import bisect_left
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cached_property, lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
+
+from salesfx.forgotten import Forgotten
 
 _FIRST_MOMENT, _LAST_MOMENT = datetime(1999, 12, 30, tzinfo=UTC), datetime(2101, 1, 3, tzinfo=UTC)
 _QUARTER_HOUR = timedelta(minutes=15)
@@ -43,10 +46,14 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     sales_cycle_days: int = 30
     """When a quote without expected_close_on is expected to close, after the day it was sent."""
     source_aliases: dict[str, str] = {}
+    forgotten: Forgotten = Forgotten()
+    """Names and ids that are withdrawn, and what stands for them."""
 
     def canonical(self) -> bytes:
         """Give the JSON that is stored beside the tables and hashed into the fingerprint."""
         rates = sorted(self.rates, key=lambda rate: (rate.currency, rate.since))
+        # Where nothing is withdrawn it is left out, so that the fingerprint is what it was before this could be.
+        withdrawn = {"forgotten": self.forgotten.sealed()} if self.forgotten else {}
         return msgspec.json.encode(
             {
                 "rules_version": RULES_VERSION,
@@ -61,6 +68,7 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 "coverage_days": self.coverage_days,
                 "sales_cycle_days": self.sales_cycle_days,
                 "source_aliases": self.source_aliases,
+                **withdrawn,
             },
             order="sorted",
         )
@@ -93,6 +101,18 @@ def zone_digest(timezone: str) -> str:
     return hashlib.sha256(repr(changes).encode()).hexdigest()[:16]
 
 
+def made_under(canonical: bytes, ours: Definitions) -> Definitions:
+    """Read definitions back as they are stored with tables.
+
+    Args:
+        canonical: The JSON.
+        ours: Those in force: the key to what is withdrawn is not stored with the tables, and is taken from there.
+
+    """
+    theirs = msgspec.json.decode(canonical, type=Definitions)
+    return msgspec.structs.replace(theirs, forgotten=theirs.forgotten.opened(ours.forgotten))
+
+
 def differences(stored: bytes, ours: bytes) -> list[str]:
     """Name, in words, what differs between two canonical definitions.
 
@@ -105,11 +125,29 @@ def differences(stored: bytes, ours: bytes) -> list[str]:
     zone = new["timezone"]
     if old.pop("timezone_rules", None) != new.pop("timezone_rules", None) and old["timezone"] == zone:
         return [f"the time zone database: on this machine {zone} has other rules than when the tables were made"]
-    return [
+    withdrawn = _withdrawn(old.pop("forgotten", None), new.pop("forgotten", None))
+    return withdrawn + [
         f"{name}: the tables were made with {_shown(old.get(name))}, now it is {_shown(new.get(name))}"
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]
+
+
+def _withdrawn(old: Any, new: Any) -> list[str]:
+    """Tell how lists of what is withdrawn differ: tokens and digests say nothing to people."""
+    if old == new:
+        return []
+    theirs, ours = ({entry["token"] for entry in each["entries"]} if each else set() for each in (old, new))
+    lacking = f", and {len(theirs - ours)} of those of the tables are not in it" if theirs - ours else ""
+    return [
+        f"forgotten: {len(theirs)} names and ids were withdrawn from the tables; by the list here it is {len(ours)}{lacking}"
+    ]
+
+
+def brings_back(stored: bytes, ours: Definitions) -> bool:
+    """Tell whether something is withdrawn from tables that is not by our list: made anew with it they would name it again."""
+    withdrawn = msgspec.json.decode(stored, type=Definitions).forgotten
+    return not set(withdrawn.entries) <= set(ours.forgotten.entries)
 
 
 def only_adds_rates(stored: bytes, ours: bytes) -> bool:

@@ -69,7 +69,7 @@ class Fold:
     def __init__(self, events: Iterable[Event], rules: Rules) -> None:
         self._rules = rules
         self._rejections: list[Rejection] = []
-        self.events = [event for event in events if event.topic == _LEAD_TOPIC or self._is_priced(event)]
+        self.events = [event for event in rules.forget(events) if event.topic == _LEAD_TOPIC or self._is_priced(event)]
         """Those that can be merged."""
         self._records: Records = {}
         self._standings: dict[str, Standing | None] = {}

@@ -1,9 +1,12 @@
 """The definitions, ready to be applied: what the fold needs to know beside the events."""
 
 import unicodedata
+from collections.abc import Iterable
 
 from salesfx.business_time import BusinessTime
+from salesfx.decoder import Event
 from salesfx.definitions import Definitions
+from salesfx.forgetting import Forgetting
 from salesfx.lead import DealFacts, Facts, QuoteFacts
 from salesfx.money import Exchange
 
@@ -20,6 +23,21 @@ class Rules:
         self._exchange = Exchange(definitions.currency, definitions.rates)
         self._aliases = {_folded(name): _folded(alias) for name, alias in definitions.source_aliases.items()}
         self._sources: dict[str, str] = {}
+        self._forgetting = Forgetting(definitions.forgotten) if definitions.forgotten else None
+
+    def forget(self, events: Iterable[Event]) -> Iterable[Event]:
+        """Put tokens in the place of what is withdrawn, in the events themselves.
+
+        Raises:
+            SealedListError: Something is withdrawn, and the list has no key.
+
+        """
+        if self._forgetting is None:
+            return events
+        events = list(events)
+        for event in events:
+            self._forgetting.apply(event)
+        return events
 
     def source(self, written: str | None) -> str:
         """Give the name under which a lead's source counts: case-folded, aliases applied, `unknown` where absent."""

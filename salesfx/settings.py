@@ -21,6 +21,8 @@ from msgspec import Meta
 from salesfx.decoder import normalise_name
 from salesfx.definitions import Definitions, Rate
 from salesfx.errors import NeedsAttentionError
+from salesfx.forgotten import Forgotten
+from salesfx.forgotten_file import read_forgotten
 from salesfx.lead_flow.closed_days import is_closed
 from salesfx.refusal import Refused
 from salesfx.rules import Rules
@@ -31,6 +33,8 @@ DEFAULT_FILE = "salesfx.toml"
 _PREFIX = "SALESFX_"
 _SECRETS = ("kafka_password", "http_token")
 _FILE_ONLY = {"rates", "source_aliases", "targets"}
+_READ = "forgotten"
+"""No setting: what a file that a setting names holds."""
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.+?)`")
 _SERVICE_LINK = re.compile(r"SALESFX_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)")
 """What Kubernetes sets by itself beside a service that is called salesfx."""
@@ -68,6 +72,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     coverage_days: Days = _DEFAULTS.coverage_days
     sales_cycle_days: Days = _DEFAULTS.sales_cycle_days
     source_aliases: dict[str, str] = {}
+    forgotten_file: str | None = None
+    """File with the list of names and ids that are withdrawn; `salesfx forget` writes it."""
+    forgotten: Forgotten = Forgotten()
+    """What is in it. Not to be set."""
 
     # Kafka.
     kafka: str = "127.0.0.1:9092"
@@ -140,6 +148,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             coverage_days=self.coverage_days,
             sales_cycle_days=self.sales_cycle_days,
             source_aliases=self.source_aliases,
+            forgotten=self.forgotten,
         )
 
     def with_definitions(self, definitions: Definitions) -> "Settings":
@@ -157,6 +166,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def masked(self) -> dict[str, Any]:
         """Give every setting for showing, secrets replaced by stars."""
         shown: dict[str, Any] = msgspec.to_builtins(self)
+        del shown[_READ]
         for name in _SECRETS:
             if shown[name]:
                 shown[name] = _STARS
@@ -179,6 +189,8 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] = os.envi
     values = _from_file(file, environ)
     values.update(_from_environment(environ))
     values.update({name: value for name, value in overrides.items() if value is not None})
+    if _READ in values:
+        raise SettingsError(f"there is no setting {_READ!r}; forgotten_file names a list that `salesfx forget` writes")
     if "closed_days" in values:
         values["closed_days"] = _days_as_text(values["closed_days"])
     try:
@@ -186,6 +198,9 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] = os.envi
     except msgspec.ValidationError as error:
         raise SettingsError(_in_words(error)) from None
     _check(settings)
+    if settings.forgotten_file:
+        forgotten = read_forgotten(Path(settings.forgotten_file)) or Forgotten()
+        settings = msgspec.structs.replace(settings, forgotten=forgotten)
     return settings
 
 
@@ -235,7 +250,7 @@ def _from_file(file: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    names = {field.name for field in msgspec.structs.fields(Settings)} - _FILE_ONLY
+    names = {field.name for field in msgspec.structs.fields(Settings)} - _FILE_ONLY - {_READ}
     _refuse_unknown_variables(environ, names)
     values: dict[str, Any] = {}
     for name in names:

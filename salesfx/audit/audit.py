@@ -5,8 +5,6 @@ from contextlib import ExitStack
 from datetime import date
 from typing import NamedTuple
 
-import msgspec
-
 from salesfx.audit.behind import name_entities
 from salesfx.audit.comparison import Comparison, table_names
 from salesfx.audit.findings import Report, note
@@ -15,7 +13,7 @@ from salesfx.audit.oddities import Oddities
 from salesfx.audit.records import Progress, RecordsAudit
 from salesfx.audit.versions import Version
 from salesfx.audit.winners import Winners
-from salesfx.definitions import Definitions
+from salesfx.definitions import Definitions, made_under
 from salesfx.event_log import LogSource
 from salesfx.reading.reader import Reader, with_views
 from salesfx.rules import Rules
@@ -77,7 +75,7 @@ async def audit(
 
         async def of_records(view: View) -> tuple[Snapshot, Definitions, Report]:
             # Not ours: these may have a rate that the tables do not know of yet.
-            definitions = msgspec.json.decode(view.snapshot.definitions, type=Definitions)
+            definitions = made_under(view.snapshot.definitions, settings.definitions)
             return view.snapshot, definitions, await _audit_records(view, definitions, options, progress, winners)
 
         snapshot, definitions, report = await with_views(reader, table_names(options.month), of_records)

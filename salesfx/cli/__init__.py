@@ -25,6 +25,7 @@ COMMANDS = {
     "archive": "salesfx.cli.archive:archive",
     "rebuild": "salesfx.cli.rebuild:rebuild",
     "generations": "salesfx.cli.generations:generations",
+    "forget": "salesfx.cli.forget:forget",
     "dead-letters": "salesfx.cli.dead_letters:dead_letters",
     "publish": "salesfx.cli.publish:publish",
     "import": "salesfx.cli.import_:import_",

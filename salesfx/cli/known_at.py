@@ -22,7 +22,7 @@ def look_back(settings: Settings, month: Month, moment: datetime) -> MonthReport
 
 async def _known(settings: Settings, month: Month, moment: datetime, advance: Advance) -> Known:
     async with tables_and_log(settings) as (reader, log):
-        return await known_at(log, await reader.snapshot(), month, moment, advance)
+        return await known_at(log, await reader.snapshot(), settings.definitions, month, moment, advance)
 
 
 def _told(known: Known, moment: datetime) -> str:

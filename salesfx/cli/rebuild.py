@@ -55,7 +55,7 @@ def rebuild(settings: Settings, *, yes: bool, follow: bool, anyway: bool, as_jso
     """
     spare_collector()
     try:
-        with quiet_kafka_python(), _shower() as show:
+        with quiet_kafka_python(), shower() as show:
             asyncio.run(_rebuild(settings, show, _Choices(yes, follow, anyway, as_json)))
     except KeyboardInterrupt:
         raise SalesfxError(
@@ -72,7 +72,7 @@ class _Choices(msgspec.Struct, frozen=True):
     as_json: bool
 
 
-async def _rebuild(settings: Settings, show: "_Shower", choices: _Choices) -> None:
+async def _rebuild(settings: Settings, show: "Shower", choices: _Choices) -> None:
     tables = tables_of(settings)
     try:
         await tables.check()
@@ -99,7 +99,7 @@ def _say_nothing_to_do(found: Found, choices: _Choices) -> None:
         )
 
 
-async def _make(settings: Settings, tables: RedisTables, found: Found, show: "_Shower", choices: _Choices) -> None:
+async def _make(settings: Settings, tables: RedisTables, found: Found, show: "Shower", choices: _Choices) -> None:
     async with rebuilding(settings, tables, found.live, show, anyway=choices.anyway) as making:
         await making.catch_up()
         report = await making.compare()
@@ -220,7 +220,7 @@ def _signed(number: object) -> str:
     return text if not text or text.startswith("-") or not text.strip("0.") else f"+{text}"
 
 
-class _Shower:
+class Shower:
     """Shows on a terminal how far it is, and says what is going on; see `salesfx.rebuilding.rebuild.Shower`."""
 
     def __init__(self, progress: Progress) -> None:
@@ -265,7 +265,8 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def _shower() -> Iterator[_Shower]:
+def shower() -> Iterator[Shower]:
+    """Show on a terminal how far it is, while this is open."""
     console = Console(stderr=True)
     columns: tuple[Any, ...] = (
         TextColumn("{task.completed:>12,.0f} {task.description}"),
@@ -274,4 +275,4 @@ def _shower() -> Iterator[_Shower]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        yield _Shower(progress)
+        yield Shower(progress)

@@ -56,7 +56,7 @@ async def _read(settings: Settings, month: Month, language: Language) -> Documen
 async def _read_with_log(settings: Settings, month: Month, language: Language, advance: Advance) -> Document:
     async with tables_and_log(settings) as (reader, log):
         snapshot = await reader.snapshot(report_tables(month))
-        since = await restated(log, snapshot, month, end_of(month, settings.timezone), advance)
+        since = await restated(log, snapshot, settings.definitions, month, end_of(month, settings.timezone), advance)
     refuse_difference(since)
     kinds = Counter(event.kind for event in since.events)
     ended = Ended(since.then, {kind: kinds[kind] for kind in Kind})

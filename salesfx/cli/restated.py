@@ -64,7 +64,9 @@ def restated_(settings: Settings, *, month: Month, since: datetime | None, as_js
 
 async def _asked(settings: Settings, month: Month, since: datetime, advance: Advance) -> Restated:
     async with tables_and_log(settings) as (reader, log):
-        return await restated(log, await reader.snapshot([f"{MONTH}{month}"]), month, since, advance)
+        return await restated(
+            log, await reader.snapshot([f"{MONTH}{month}"]), settings.definitions, month, since, advance
+        )
 
 
 def _print(answer: Restated, console: Console) -> None:

@@ -3,9 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-import msgspec
-
-from salesfx.definitions import Definitions
+from salesfx.definitions import Definitions, made_under
 from salesfx.event_log import LogSource
 from salesfx.looking_back.arrivals import Advance, arrivals, milliseconds
 from salesfx.looking_back.folding import MonthFold
@@ -28,7 +26,9 @@ class Known(NamedTuple):
     """How many messages of the log came after."""
 
 
-async def known_at(log: LogSource, snapshot: Snapshot, month: Month, moment: datetime, advance: Advance) -> Known:
+async def known_at(
+    log: LogSource, snapshot: Snapshot, ours: Definitions, month: Month, moment: datetime, advance: Advance
+) -> Known:
     """Report a month as the events make it that Kafka had got by a moment.
 
     All of the log is read, up to the offsets that the tables stand on: within a partition timestamps grow, but after a
@@ -38,6 +38,7 @@ async def known_at(log: LogSource, snapshot: Snapshot, month: Month, moment: dat
         log: Where the events are.
         snapshot: Of the tables: whose definitions hold, and how far the log is read. With a moment that is later than all
             events the report is that of these tables.
+        ours: The definitions in force: they have the key to what is withdrawn.
         month: Which.
         moment: Aware; events that came in its millisecond count.
         advance: Told how far it is.
@@ -47,7 +48,7 @@ async def known_at(log: LogSource, snapshot: Snapshot, month: Month, moment: dat
         KafkaAwayError, OtherLogError, LogIncompleteError: The log cannot be read, or is not the tables' whole log.
 
     """
-    definitions = msgspec.json.decode(snapshot.definitions, type=Definitions)
+    definitions = made_under(snapshot.definitions, ours)
     folded, limit, later = MonthFold(Rules(definitions), month), milliseconds(moment), 0
     async for read in arrivals(log, await log.ranges(snapshot.offsets), advance):
         by_then = [arrival for arrival in read if arrival.timestamp <= limit]

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from salesfx.business_time import from_instant
-from salesfx.definitions import Definitions
+from salesfx.definitions import Definitions, made_under
 from salesfx.event_log import LogSource
 from salesfx.kpi import CATALOGUE
 from salesfx.looking_back.arrivals import (
@@ -110,7 +110,9 @@ class Restated(msgspec.Struct, frozen=True):
     """Whether `now`, which the log adds up to, is what the tables show."""
 
 
-async def restated(log: LogSource, snapshot: Snapshot, month: Month, since: datetime, advance: Advance) -> Restated:
+async def restated(
+    log: LogSource, snapshot: Snapshot, ours: Definitions, month: Month, since: datetime, advance: Advance
+) -> Restated:
     """Tell how a month has changed since a moment.
 
     What came by the moment is folded as it is read. What came after is kept on disk until all is read, since Kafka's
@@ -119,6 +121,7 @@ async def restated(log: LogSource, snapshot: Snapshot, month: Month, since: date
     Args:
         log: Where the events are.
         snapshot: With the month's table: up to its offsets the log is read, and its definitions hold.
+        ours: The definitions in force: they have the key to what is withdrawn.
         month: Which.
         since: Aware; events that came in its millisecond count as before.
         advance: Told how far it is.
@@ -129,7 +132,7 @@ async def restated(log: LogSource, snapshot: Snapshot, month: Month, since: date
         SalesfxError: There is no room for what came after in the temporary folder.
 
     """
-    definitions = msgspec.json.decode(snapshot.definitions, type=Definitions)
+    definitions = made_under(snapshot.definitions, ours)
     folded, limit = MonthFold(Rules(definitions), month), milliseconds(since)
     timezone = ZoneInfo(definitions.timezone)
     with in_temporary_folder("Telling what was restated"), closing(Later()) as later:

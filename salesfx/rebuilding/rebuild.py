@@ -9,8 +9,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 from redis.exceptions import RedisError
 
+from salesfx.definitions import brings_back, only_adds_rates
 from salesfx.definitions import differences as changed_definitions
-from salesfx.definitions import only_adds_rates
 from salesfx.errors import SalesfxError
 from salesfx.event_log import KafkaSource
 from salesfx.kafka_log import KafkaLog
@@ -22,11 +22,12 @@ from salesfx.rebuilding.steps import Recount, decoded, monthly, rest_name, steps
 from salesfx.rules import Rules
 from salesfx.settings import Settings, masked_url
 from salesfx.tables import RedisTables, Snapshot, TablesGoneError, ViewLostError, tables_of
-from salesfx.tables.definitions_check import definitions_lost
+from salesfx.tables.definitions_check import definitions_changed, definitions_lost
 from salesfx.tables.generations import (
     LEASE_SECONDS,
     AnotherAtWorkError,
     Generation,
+    GenerationError,
     Generations,
     State,
     behind,
@@ -98,6 +99,8 @@ async def find(tables: RedisTables, settings: Settings) -> Found:
         )
     if not live[0].definitions:
         raise definitions_lost(Layout(settings.namespace, live[0].number).meta)
+    if brings_back(live[0].definitions, settings.definitions):
+        raise definitions_changed(live[0].definitions, settings.definitions)
     ours = settings.definitions.canonical()
     if live[0].definitions == ours:
         return Found(live[0], [], only_rates=False)
@@ -244,6 +247,29 @@ class Rebuild:
             if set(wanted) <= set(names):
                 return snapshot
             names = wanted
+
+    async def side_by_side(self) -> tuple[Snapshot, Snapshot]:
+        """Give all tables of the live and of the new generation, of the same offsets.
+
+        Raises:
+            GenerationError: The live one went back.
+
+        """
+        live = await self._whole(self._live.number)
+        await self._round(live.offsets)
+        new = await self._whole(self.new)
+        if dict(live.offsets) != dict(new.offsets):
+            raise GenerationError(
+                f"generation {self._live.number}, which is shown, went back meanwhile: Redis was put back, or a backup of it. "
+                "Nothing was swapped. Run it again when its worker has caught up."
+            )
+        return live, new
+
+    async def _whole(self, number: str) -> Snapshot:
+        snapshot = await self._tables.snapshot(None, number)
+        if snapshot is None:
+            raise TablesGoneError(f"generation {number} is gone from Redis. Run it again.")
+        return snapshot
 
     async def follow(self) -> None:
         """Keep up with the live generation, until it is cancelled."""

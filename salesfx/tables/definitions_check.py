@@ -1,6 +1,6 @@
 """Whether a store's tables may be added to under the definitions in force."""
 
-from salesfx.definitions import Definitions, differences, only_adds_rates
+from salesfx.definitions import Definitions, brings_back, differences, only_adds_rates
 from salesfx.tables.store import DefinitionsChangedError
 
 
@@ -20,6 +20,12 @@ def may_upgrade(stored: bytes, ours: Definitions) -> bool:
 
 def definitions_changed(stored: bytes, ours: Definitions) -> DefinitionsChangedError:
     """Say what changed and what to do."""
+    if brings_back(stored, ours):
+        return DefinitionsChangedError(
+            f"{'; '.join(differences(stored, ours.canonical()))}. What is withdrawn stays withdrawn: give this process the "
+            "newest list (`forgotten_file` in the settings, SALESFX_FORGOTTEN_FILE), as `salesfx forget` has written it; "
+            "see docs/forget.md"
+        )
     changes = "; ".join(differences(stored, ours.canonical())) or "their fingerprint"
     return DefinitionsChangedError(
         f"the definitions have changed since the tables were made: {changes}. Tables of different meanings are never "

@@ -10,6 +10,7 @@ import pytest
 
 from salesfx import definitions as module
 from salesfx.definitions import Definitions, Rate, differences, only_adds_rates, zone_digest
+from salesfx.forgotten import Forgotten, Kind
 
 
 def rate(currency: str = "USD", per_euro: str = "1.1", since: str = "2026-01-01") -> Rate:
@@ -25,6 +26,7 @@ OTHER: dict[str, Any] = {
     "coverage_days": 366,
     "sales_cycle_days": 31,
     "source_aliases": {"www": "web"},
+    "forgotten": Forgotten().with_values(Kind.LEAD, ["L1"]),
 }
 """For every field a value that is not its default."""
 
@@ -32,7 +34,8 @@ OTHER: dict[str, Any] = {
 def test_every_field_is_part_of_the_fingerprint() -> None:
     """A field of Definitions decides numbers, so each is in the JSON; one that is added has to be added there too."""
     fields = {field.name for field in msgspec.structs.fields(Definitions)}
-    assert set(json.loads(Definitions().canonical())) == fields | {"rules_version", "timezone_rules"}
+    withdrawn = Definitions(forgotten=OTHER["forgotten"])
+    assert set(json.loads(withdrawn.canonical())) == fields | {"rules_version", "timezone_rules"}
     assert set(OTHER) == fields, "give the new field another value here"
 
 

@@ -103,12 +103,16 @@ def silent(*_: Any) -> None:
 
 async def known(log: ListedLog, cells: Cells, month: Month, moment: datetime, rules: Rules = RULES) -> Known:
     """Look back at a month."""
-    return await known_at(log, snapshot_of(cells, rules.definitions, log.offsets), month, moment, silent)
+    return await known_at(
+        log, snapshot_of(cells, rules.definitions, log.offsets), rules.definitions, month, moment, silent
+    )
 
 
 async def changed(log: ListedLog, cells: Cells, month: Month, since: datetime, rules: Rules = RULES) -> Restated:
     """Tell how a month has changed."""
-    return await restated(log, snapshot_of(cells, rules.definitions, log.offsets), month, since, silent)
+    return await restated(
+        log, snapshot_of(cells, rules.definitions, log.offsets), rules.definitions, month, since, silent
+    )
 
 
 @settings(max_examples=300, deadline=None)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 from salesfx.audit.recomputation.fields import (
     decimal_text,
@@ -20,6 +21,7 @@ from salesfx.audit.recomputation.fields import (
     read_text,
     required,
 )
+from salesfx.audit.recomputation.forgetting import forget
 from salesfx.audit.recomputation.heartbeat import refuse_heartbeat
 from salesfx.audit.recomputation.meaning import convert, local_date, needs_rate
 from salesfx.audit.recomputation.message import Headers, read_message
@@ -85,7 +87,7 @@ def read_event(topic: str, value: bytes, definitions: Definitions, headers: Head
     retracted = read_boolean(raw, "retracted")
 
     # What the canonical bytes are made of: the fields that were read, normalised. None is an absent field.
-    content: dict[str, str | int | None] = {
+    content: dict[str, Any] = {
         "event_id": event_id,
         "occurred_at": instant_text(occurred_at),
         "recorded_at": instant_text(recorded_at),
@@ -93,6 +95,8 @@ def read_event(topic: str, value: bytes, definitions: Definitions, headers: Head
         "retracted": retracted,
         OWN_ID[topic]: entity_id,
     }
+    content = forget(content, definitions)
+    entity_id = content[OWN_ID[topic]]
     if retracted:  # nothing further is read, so nothing further can be wrong with it
         return Event(topic, entity_id, event_id, occurred_at, recorded_at, revision, True, canonical_bytes(content))
 
@@ -144,6 +148,8 @@ def read_event(topic: str, value: bytes, definitions: Definitions, headers: Head
         hundredths = convert(amount, currency, local_date(occurred_at, definitions), definitions)
         content |= {"amount": decimal_text(amount), "currency": currency}
 
+    content = forget(content, definitions)
+    lead_id = content.get("lead_id") if topic != LEAD else None
     return Event(
         topic=topic,
         id=entity_id,
@@ -154,12 +160,12 @@ def read_event(topic: str, value: bytes, definitions: Definitions, headers: Head
         retracted=False,
         canonical=canonical_bytes(content),
         source=source,
-        salesperson=salesperson,
+        salesperson=content["salesperson"],
         lead_id=lead_id,
-        account_id=account_id,
+        account_id=content["account_id"],
         quote_id=quote_id,
         hundredths=hundredths,
-        need=need,
+        need=content.get("need"),
         recipient_count=recipient_count,
         expected_close_on=expected_close_on,
         outcome=outcome,

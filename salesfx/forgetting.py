@@ -1,0 +1,75 @@
+"""The rule of withdrawal: in an event, tokens in the place of names and ids that are withdrawn.
+
+It comes before everything else: where an entity lives, which version is the greatest, and what is counted follow from
+the event with its tokens. It looks at nothing but the event, so the order of events does not matter.
+"""
+
+from salesfx.decoder import REF_PREFIX, Event
+from salesfx.events import LeadCreated
+from salesfx.forgotten import Forgotten, Kind
+from salesfx.lead import LEAD, LeadFacts, QuoteFacts
+
+FORGOTTEN_NEED = "forgotten"
+"""A need is free text about a customer. That there is one counts."""
+_REMEMBERED = 10_000
+
+
+class Forgetting:
+    """One list, ready to be applied."""
+
+    def __init__(self, forgotten: Forgotten) -> None:
+        self._forgotten = forgotten
+        self._tokens = {
+            kind: {entry.digest: entry.token for entry in forgotten.entries if entry.kind is kind} for kind in Kind
+        }
+        self._known: dict[str, str | None] = {}
+        """Tokens of salespeople, who come again and again."""
+
+    def apply(self, event: Event) -> None:
+        """Put tokens into an event, in place; where they are in already, nothing changes.
+
+        Raises:
+            SealedListError: The list has no key.
+
+        """
+        if event.topic == LeadCreated.topic:
+            self._rename_lead(event)
+        facts = event.facts
+        if facts is None:
+            return
+        account = self._token(Kind.ACCOUNT, facts.account_id)
+        salesperson = self._salesperson(facts.salesperson)
+        if isinstance(facts, LeadFacts):
+            if account is not None or salesperson is not None:
+                event.facts = LeadFacts(facts.source, salesperson or facts.salesperson, account or facts.account_id)
+            return
+        lead = self._token(Kind.LEAD, facts.lead_id)
+        if salesperson is not None:
+            facts.salesperson = salesperson
+        if account is not None:
+            facts.account_id = account
+        if lead is not None:
+            facts.lead_id = lead
+            event.standing.home = LEAD + lead
+        if isinstance(facts, QuoteFacts) and facts.need is not None and (lead or account):
+            facts.need = FORGOTTEN_NEED
+
+    def _rename_lead(self, event: Event) -> None:
+        token = self._token(Kind.LEAD, event.key)
+        if token is not None:
+            event.key = token
+            event.ref = REF_PREFIX[event.topic] + token
+
+    def _token(self, kind: Kind, value: str | None) -> str | None:
+        tokens = self._tokens[kind]
+        return tokens.get(self._forgotten.digest(kind, value)) if tokens and value is not None else None
+
+    def _salesperson(self, name: str | None) -> str | None:
+        if name is None or not self._tokens[Kind.SALESPERSON]:
+            return None
+        if name in self._known:
+            return self._known[name]
+        token = self._token(Kind.SALESPERSON, name)
+        if len(self._known) < _REMEMBERED:
+            self._known[name] = token
+        return token

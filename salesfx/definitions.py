@@ -53,7 +53,7 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """Give the JSON that is stored beside the tables and hashed into the fingerprint."""
         rates = sorted(self.rates, key=lambda rate: (rate.currency, rate.since))
         # Where nothing is withdrawn it is left out, so that the fingerprint is what it was before this could be.
-        withdrawn = {"forgotten": self.forgotten.sealed()} if self.forgotten else {}
+        withdrawn = {"forgotten": self.forgotten.stored} if self.forgotten else {}
         return msgspec.json.encode(
             {
                 "rules_version": RULES_VERSION,
@@ -106,7 +106,7 @@ def made_under(canonical: bytes, ours: Definitions) -> Definitions:
 
     Args:
         canonical: The JSON.
-        ours: Those in force: the key to what is withdrawn is not stored with the tables, and is taken from there.
+        ours: Those in force: the list of what is withdrawn is not stored with the tables, and is taken from there.
 
     """
     theirs = msgspec.json.decode(canonical, type=Definitions)
@@ -134,20 +134,17 @@ def differences(stored: bytes, ours: bytes) -> list[str]:
 
 
 def _withdrawn(old: Any, new: Any) -> list[str]:
-    """Tell how lists of what is withdrawn differ: tokens and digests say nothing to people."""
+    """Tell how lists of what is withdrawn differ."""
     if old == new:
         return []
-    theirs, ours = ({entry["token"] for entry in each["entries"]} if each else set() for each in (old, new))
-    lacking = f", and {len(theirs - ours)} of those of the tables are not in it" if theirs - ours else ""
-    return [
-        f"forgotten: {len(theirs)} names and ids were withdrawn from the tables; by the list here it is {len(ours)}{lacking}"
-    ]
+    theirs, ours = (each["count"] if each else 0 for each in (old, new))
+    another = ", and the two are not of one list" if theirs == ours else ""
+    return [f"forgotten: {theirs} names and ids were withdrawn from the tables; by the list here it is {ours}{another}"]
 
 
 def brings_back(stored: bytes, ours: Definitions) -> bool:
     """Tell whether something is withdrawn from tables that is not by our list: made anew with it they would name it again."""
-    withdrawn = msgspec.json.decode(stored, type=Definitions).forgotten
-    return not set(withdrawn.entries) <= set(ours.forgotten.entries)
+    return not ours.forgotten.goes_on_from(msgspec.json.decode(stored, type=Definitions).forgotten)
 
 
 def only_adds_rates(stored: bytes, ours: bytes) -> bool:

@@ -6,7 +6,7 @@ the event with its tokens. It looks at nothing but the event, so the order of ev
 
 from salesfx.decoder import REF_PREFIX, Event
 from salesfx.events import LeadCreated
-from salesfx.forgotten import Forgotten, Kind
+from salesfx.forgotten import Forgotten, Kind, list_is_missing
 from salesfx.lead import LEAD, LeadFacts, QuoteFacts
 
 FORGOTTEN_NEED = "forgotten"
@@ -29,9 +29,11 @@ class Forgetting:
         """Put tokens into an event, in place; where they are in already, nothing changes.
 
         Raises:
-            SealedListError: The list has no key.
+            SealedListError: The list is not there.
 
         """
+        if self._forgotten.is_sealed:
+            raise list_is_missing()
         if event.topic == LeadCreated.topic:
             self._rename_lead(event)
         facts = event.facts
@@ -62,7 +64,7 @@ class Forgetting:
 
     def _token(self, kind: Kind, value: str | None) -> str | None:
         tokens = self._tokens[kind]
-        return tokens.get(self._forgotten.digest(kind, value)) if tokens and value is not None else None
+        return tokens.get(self._forgotten.digest_of(kind, value)) if tokens and value is not None else None
 
     def _salesperson(self, name: str | None) -> str | None:
         if name is None or not self._tokens[Kind.SALESPERSON]:

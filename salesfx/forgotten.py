@@ -1,14 +1,16 @@
 """The list of names and ids that are withdrawn: a part of the definitions.
 
 It holds no name: an entry has a keyed digest of one, by which it is known again, and a random token that stands for it in
-records, tables and labels. Who has the key can try names, so the key is in the list's file only, and never in Redis.
+records, tables and labels. Who has the list, with its key, can try names; so it is in its file only, and Redis has no more than
+its length and a hash.
 """
 
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import StrEnum
+from functools import cached_property
 
 import msgspec
 
@@ -17,7 +19,6 @@ from salesfx.errors import NeedsAttentionError
 TOKEN_PREFIX = "forgotten-"  # noqa: S105 - of a token that everybody may see
 _TOKEN_BYTES, _KEY_BYTES = 16, 32
 MOST_ENTRIES = 100_000
-"""They are stored with the tables as a whole."""
 
 
 class Kind(StrEnum):
@@ -29,7 +30,7 @@ class Kind(StrEnum):
 
 
 class SealedListError(NeedsAttentionError):
-    """Events are to be read under a list of which only the tables' copy is there, which has no key."""
+    """Events are to be read under a list that is not there."""
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,68 +43,116 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What stands for it: says nothing about it."""
 
 
-class Forgotten(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is withdrawn."""
+class Stored(msgspec.Struct, frozen=True):
+    """What is stored of a list with tables: it grows at its end only, so this tells whether another list goes on from it."""
+
+    count: int
+    """Entries."""
+    digest: str
+    """Of these and the key."""
+
+
+class Forgotten(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
+    """What is withdrawn: the list itself, or, read back from tables, which list it was."""
 
     entries: tuple[Entry, ...] = ()
-    check: str = ""
-    """Tells one key from another."""
+    """The oldest first."""
     key: str = ""
-    """Secret, in hexadecimal; empty in the copy that is stored with the tables."""
+    """Secret, in hexadecimal."""
+    count: int = 0
+    digest: str = ""
+    """As `Stored`; in the file they tell damage."""
 
     def __bool__(self) -> bool:
-        return bool(self.entries)
+        return bool(self.entries) or self.count > 0
 
-    def sealed(self) -> "Forgotten":
-        """Give the copy that is stored with the tables, its entries in one order."""
-        return Forgotten(tuple(sorted(self.entries, key=lambda entry: entry.token)), self.check)
+    @property
+    def is_sealed(self) -> bool:
+        """Whether only what is stored with tables is there: it can be compared, but not applied."""
+        return self.count > 0 and not self.entries
+
+    @cached_property
+    def stored(self) -> Stored:
+        """What is stored with tables that are made under it."""
+        return Stored(self.count, self.digest) if self.is_sealed else self._first(len(self.entries))
+
+    def _first(self, count: int) -> Stored:
+        told = msgspec.json.encode([self.key, [msgspec.structs.astuple(entry) for entry in self.entries[:count]]])
+        return Stored(count, hashlib.sha256(told).hexdigest()[:32])
+
+    def goes_on_from(self, former: "Forgotten") -> bool:
+        """Tell whether everything is withdrawn that was, under the same tokens."""
+        count = former.stored.count
+        if self.is_sealed or not former:
+            return not former or self.stored == former.stored
+        return len(self.entries) >= count and self._first(count) == former.stored
 
     def opened(self, ours: "Forgotten") -> "Forgotten":
-        """Give a list that was read from the tables its key, where ours has the same."""
-        return msgspec.structs.replace(self, key=ours.key) if self.check == ours.check else self
+        """Give what was read back from tables its entries, out of our list where that goes on from it."""
+        if not self.is_sealed or ours.is_sealed or not ours.goes_on_from(self):
+            return self
+        return Forgotten(ours.entries[: self.count], ours.key)
 
-    def digest(self, kind: Kind, value: str) -> str:
+    def digest_of(self, kind: Kind, value: str) -> str:
         """Give the digest of a value as it stands in an event, normalised.
 
         Raises:
-            SealedListError: The key is not there.
+            SealedListError: The list is not there.
 
         """
-        if not self.key:
-            raise SealedListError(
-                "names and ids were withdrawn from these tables, and the list that says which is not there. Name it with "
-                "`forgotten_file` in the settings (SALESFX_FORGOTTEN_FILE), as for the workers; see docs/forget.md"
-            )
+        if self.is_sealed:
+            raise list_is_missing()
         return hmac.digest(bytes.fromhex(self.key), f"{kind}\0{value}".encode(), "sha256").hex()
 
     def token_of(self, kind: Kind, value: str) -> str | None:
         """Give what stands for a value; None where it is not withdrawn."""
-        digest = self.digest(kind, value) if self.entries else ""
+        if not self:
+            return None
+        digest = self.digest_of(kind, value)
         return next((entry.token for entry in self.entries if (entry.kind, entry.digest) == (kind, digest)), None)
 
     def with_values(self, kind: Kind, values: Iterable[str]) -> "Forgotten":
         """Withdraw further values; those that are withdrawn keep their token."""
         key = self.key or secrets.token_hex(_KEY_BYTES)
-        opened = Forgotten(self.entries, check_of(key), key)
+        with_key = Forgotten(self.entries, key)
         new = [
-            Entry(kind, opened.digest(kind, value), new_token())
+            Entry(kind, with_key.digest_of(kind, value), new_token())
             for value in dict.fromkeys(values)
-            if opened.token_of(kind, value) is None
+            if with_key.token_of(kind, value) is None
         ]
-        return msgspec.structs.replace(opened, entries=(*self.entries, *new))
+        return Forgotten((*self.entries, *new), key)
 
-    def with_other_tokens(self, tokens: Sequence[str]) -> "Forgotten":
-        """Draw again what stands for some entries."""
-        entries = (
-            msgspec.structs.replace(entry, token=new_token()) if entry.token in tokens else entry
-            for entry in self.entries
-        )
-        return msgspec.structs.replace(self, entries=tuple(entries))
+    def redrawn(self, count: int) -> "Forgotten":
+        """Draw again what stands for all but the first entries."""
+        new = (msgspec.structs.replace(entry, token=new_token()) for entry in self.entries[count:])
+        return Forgotten((*self.entries[:count], *new), self.key)
+
+    def written(self) -> bytes:
+        """Give the JSON of its file."""
+        told = Forgotten(self.entries, self.key, self.stored.count, self.stored.digest)
+        return msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n"
 
 
-def check_of(key: str) -> str:
-    """Tell a key from others, without telling it."""
-    return hashlib.sha256(b"salesfx forgotten\0" + bytes.fromhex(key)).hexdigest()[:16]
+def read_written(content: bytes) -> Forgotten:
+    """Read the JSON of a file.
+
+    Raises:
+        ValueError: It is no list, or a damaged one.
+
+    """
+    told = msgspec.json.decode(content, type=Forgotten)
+    forgotten = Forgotten(told.entries, told.key)
+    if not told.key or forgotten.stored != Stored(told.count, told.digest):
+        raise ValueError("the list is damaged")
+    return forgotten
+
+
+def list_is_missing() -> SealedListError:
+    """Say what to do."""
+    return SealedListError(
+        "names and ids were withdrawn from these tables, and the list that says which is not there. Name it with "
+        "`forgotten_file` in the settings (SALESFX_FORGOTTEN_FILE), as for the workers; see docs/forget.md"
+    )
 
 
 def new_token() -> str:

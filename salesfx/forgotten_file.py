@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from salesfx.errors import NeedsAttentionError
-from salesfx.forgotten import MOST_ENTRIES, Forgotten, check_of
+from salesfx.forgotten import MOST_ENTRIES, Forgotten, read_written
 
-_MOST_BYTES = 256 * MOST_ENTRIES
+_MOST_BYTES = 1024 + 512 * MOST_ENTRIES
 
 
 class ForgottenFileError(NeedsAttentionError):
@@ -27,26 +27,22 @@ def read_forgotten(path: Path) -> Forgotten | None:
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            content = file.read(_MOST_BYTES + 1)
+            content = file.read(_MOST_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise ForgottenFileError(f"cannot read the list of what is withdrawn in {path}: {error.strerror}") from error
-    if mode & 0o077:
+    if mode & 0o007:
         raise ForgottenFileError(
-            f"{path}, the list of what is withdrawn, holds a secret key and may be read by others: chmod 600 {path}"
+            f"{path}, the list of what is withdrawn, holds a secret key, and everybody may read it: chmod 600 {path}"
         )
     try:
-        forgotten = msgspec.json.decode(content, type=Forgotten)
-        usable = len(content) <= _MOST_BYTES and forgotten.key and forgotten.check == check_of(forgotten.key)
+        return read_written(content)
     except (msgspec.MsgspecError, ValueError):
-        usable = False
-    if not usable:
         raise ForgottenFileError(
             f"{path} is no list of what is withdrawn, or a damaged one. Put a copy of it back, from another machine that "
             "has it or from a backup; without it nothing can be added to the tables. See docs/forget.md"
-        )
-    return forgotten
+        ) from None
 
 
 def write_forgotten(path: Path, forgotten: Forgotten) -> None:
@@ -60,9 +56,10 @@ def write_forgotten(path: Path, forgotten: Forgotten) -> None:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.format(msgspec.json.encode(forgotten), indent=1) + b"\n")
+                file.write(forgotten.written())
                 file.flush()
                 os.fsync(file.fileno())
+                _keep_owner(path, file.fileno())
             os.replace(name, path)  # noqa: PTH105 - as it stands in the documentation of POSIX
         except BaseException:
             with suppress(FileNotFoundError):
@@ -70,6 +67,14 @@ def write_forgotten(path: Path, forgotten: Forgotten) -> None:
             raise
     except OSError as error:
         raise ForgottenFileError(f"cannot write the list of what is withdrawn to {path}: {error.strerror}") from error
+
+
+def _keep_owner(path: Path, descriptor: int) -> None:
+    """Let those read it who could read the one before: workers may run as another user than whoever runs this."""
+    with suppress(FileNotFoundError, PermissionError):
+        before = path.stat()
+        os.fchmod(descriptor, 0o600 | (before.st_mode & 0o040))
+        os.fchown(descriptor, before.st_uid, before.st_gid)
 
 
 def pending(path: Path) -> Path:

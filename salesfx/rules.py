@@ -29,7 +29,7 @@ class Rules:
         """Put tokens in the place of what is withdrawn, in the events themselves.
 
         Raises:
-            SealedListError: Something is withdrawn, and the list has no key.
+            SealedListError: Something is withdrawn, and the list that says what is not there.
 
         """
         if self._forgetting is None:

@@ -38,7 +38,7 @@ async def known_at(
         log: Where the events are.
         snapshot: Of the tables: whose definitions hold, and how far the log is read. With a moment that is later than all
             events the report is that of these tables.
-        ours: The definitions in force: they have the key to what is withdrawn.
+        ours: The definitions in force: they have the list of what is withdrawn.
         month: Which.
         moment: Aware; events that came in its millisecond count.
         advance: Told how far it is.

@@ -121,7 +121,7 @@ async def restated(
     Args:
         log: Where the events are.
         snapshot: With the month's table: up to its offsets the log is read, and its definitions hold.
-        ours: The definitions in force: they have the key to what is withdrawn.
+        ours: The definitions in force: they have the list of what is withdrawn.
         month: Which.
         since: Aware; events that came in its millisecond count as before.
         advance: Told how far it is.

@@ -8,7 +8,7 @@ import msgspec
 
 from salesfx.decoder import normalise_id, normalise_name
 from salesfx.errors import NeedsAttentionError, SalesfxError
-from salesfx.forgotten import TOKEN_PREFIX, Forgotten, Kind
+from salesfx.forgotten import MOST_ENTRIES, TOKEN_PREFIX, Forgotten, Kind
 from salesfx.forgotten_file import pending, read_forgotten, write_forgotten
 from salesfx.kpi import UNASSIGNED
 from salesfx.lead import ACCOUNT, DEAL, HOMES, QUOTE
@@ -44,6 +44,8 @@ class Plan(msgspec.Struct, frozen=True):
     similar: dict[str, int]
     leads_of: list[str]
     """Of accounts: their leads, which stay as they are."""
+    shown: int
+    """How many entries of the list the tables that are shown are made under."""
     is_done: bool
     """Whether the tables that are shown are made under this list already."""
 
@@ -76,7 +78,7 @@ class Withdrawal:
                 'SALESFX_FORGOTTEN_FILE, like "/etc/salesfx/forgotten.json", here and for every worker and server; then again'
             )
         self._settings = settings
-        self._path = Path(settings.forgotten_file)
+        self._path = Path(settings.forgotten_file).resolve()
         self._tables = tables
         self._show = show
 
@@ -90,6 +92,8 @@ class Withdrawal:
         values = [_usable(kind, each) for each in dict.fromkeys(written)]
         found = await find(self._tables, self._settings)
         now = self._list(found).with_values(kind, values)
+        if len(now.entries) > MOST_ENTRIES:
+            raise WithdrawalError(f"more than {MOST_ENTRIES:,} names and ids cannot be withdrawn")
         mentioned = Mentioned(kind, values)
         async with self._tables.view((), found.live.number) as view:
             if view is None:
@@ -98,8 +102,18 @@ class Withdrawal:
                 async for chunk in view.scan(home):
                     for ref, content in chunk.items():
                         mentioned.add(ref, content)
-        is_done = decoded(found.live.definitions).forgotten.sealed() == now.sealed()
-        return Plan(kind, values, now, mentioned.of, dict(mentioned.similar), list(mentioned.leads_of), is_done)
+        theirs = decoded(found.live.definitions).forgotten
+        is_done = theirs.stored == now.stored
+        return Plan(
+            kind,
+            values,
+            now,
+            mentioned.of,
+            dict(mentioned.similar),
+            list(mentioned.leads_of),
+            theirs.stored.count,
+            is_done,
+        )
 
     def _list(self, found: Found) -> Forgotten:
         """Give the list to be added to: the one in force, or the one that an interrupted withdrawal was about to make."""
@@ -110,16 +124,8 @@ class Withdrawal:
                 "other settings have changed since the tables were made, so it could not be proved that no total changes: "
                 f"{'; '.join(found.changed)}. Put them back, or run `salesfx rebuild` before"
             )
-        kept = ours.forgotten
         before = read_forgotten(pending(self._path))
-        if before is not None and set(kept.entries) <= set(before.entries):
-            kept = before
-        if not set(theirs.forgotten.entries) <= set(kept.entries):
-            raise WithdrawalError(
-                f"names and ids were withdrawn from the tables that the list in {self._path} does not have: with it they would "
-                "come back. Put the newest list there: the workers have it"
-            )
-        return kept
+        return before if before is not None and before.goes_on_from(ours.forgotten) else ours.forgotten
 
     async def carry_out(self, plan: Plan) -> Done:
         """Do it; where it is interrupted, it can be done again.
@@ -142,7 +148,7 @@ class Withdrawal:
                     pending(self._path).unlink()
                     raise NotTheSameError(_in_words(differ))
                 self._show.say("two versions of an event tie, and the tokens would decide otherwise; drawing others")
-                now = now.with_other_tokens(_tokens(plan, now))
+                now = now.redrawn(plan.shown)
         shown, dropped = await self._drop_others()
         with suppress(FileNotFoundError):
             pending(self._path).unlink()

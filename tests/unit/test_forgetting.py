@@ -180,10 +180,16 @@ def test_what_is_stored_beside_the_tables_has_neither_name_nor_key() -> None:
     """Who can read Redis cannot try names: that needs the key."""
     stored = WITHDRAWN.canonical().decode()
     assert FORGOTTEN.key not in stored
-    assert not any(name in stored for name in ("maria", "Ivan", '"L1"', '"A1"'))
+    assert not any(name in stored for name in ("maria", "Ivan", '"L1"', '"A1"', *(e.digest for e in FORGOTTEN.entries)))
     assert made_under(WITHDRAWN.canonical(), WITHDRAWN).fingerprint == WITHDRAWN.fingerprint
     sealed = msgspec.json.decode(WITHDRAWN.canonical(), type=Definitions)
     assert sealed.fingerprint == WITHDRAWN.fingerprint
+    longer = msgspec.structs.replace(WITHDRAWN, forgotten=FORGOTTEN.with_values(Kind.LEAD, ["L2"]))
+    assert made_under(WITHDRAWN.canonical(), longer).forgotten == FORGOTTEN
+    with pytest.raises(ValueError, match="not there"):
+        recomputed_cells(
+            [("lead_created", b'{"lead_id":"L9","event_id":"e","occurred_at":"2026-10-01T10:00:00Z"}')], sealed
+        )
     with pytest.raises(SealedListError, match="forgotten_file"):
         folded([("lead_created", b'{"lead_id":"L9","event_id":"e","occurred_at":"2026-10-01T10:00:00Z"}')], sealed)
 
@@ -203,10 +209,14 @@ def test_tokens_are_random_and_one_for_each_value() -> None:
     other = Forgotten().with_values(Kind.SALESPERSON, ["maria"])
     assert other.entries[0].digest != FORGOTTEN.entries[0].digest
     assert other.entries[0].token != FORGOTTEN.entries[0].token
-    drawn = FORGOTTEN.with_other_tokens([FORGOTTEN.entries[0].token])
+    drawn = FORGOTTEN.redrawn(3)
     assert [entry.digest for entry in drawn.entries] == [entry.digest for entry in FORGOTTEN.entries]
-    assert drawn.entries[0].token != FORGOTTEN.entries[0].token
-    assert drawn.entries[1:] == FORGOTTEN.entries[1:]
+    assert drawn.entries[3].token != FORGOTTEN.entries[3].token
+    assert drawn.entries[:3] == FORGOTTEN.entries[:3]
+    assert not drawn.goes_on_from(FORGOTTEN)
+    assert again.goes_on_from(FORGOTTEN)
+    assert not FORGOTTEN.goes_on_from(again)
+    assert not other.goes_on_from(FORGOTTEN)
 
 
 def test_an_older_list_would_bring_names_back_and_is_told_apart() -> None:
@@ -217,7 +227,7 @@ def test_an_older_list_would_bring_names_back_and_is_told_apart() -> None:
     assert brings_back(WITHDRAWN.canonical(), DEFINITIONS)
     assert not only_adds_rates(DEFINITIONS.canonical(), WITHDRAWN.canonical())
     [sentence] = differences(longer.canonical(), WITHDRAWN.canonical())
-    assert "5 names and ids were withdrawn from the tables; by the list here it is 4, and 1 of those" in sentence
+    assert "5 names and ids were withdrawn from the tables; by the list here it is 4" in sentence
 
 
 def test_the_file_is_private_and_damage_is_told(tmp_path: Path) -> None:
@@ -228,6 +238,9 @@ def test_the_file_is_private_and_damage_is_told(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     assert read_forgotten(path) == FORGOTTEN
     assert list(tmp_path.iterdir()) == [path]
+    path.chmod(0o640)
+    write_forgotten(path, FORGOTTEN)
+    assert path.stat().st_mode & 0o777 == 0o640, "a group that could read it can do so still"
     path.chmod(0o644)
     with pytest.raises(ForgottenFileError, match="chmod 600"):
         read_forgotten(path)

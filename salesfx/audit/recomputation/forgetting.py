@@ -14,10 +14,10 @@ NEED = "forgotten"
 def forget(fields: Mapping[str, Any], definitions: Definitions) -> dict[str, Any]:
     """Give an event's fields with tokens in the place of what is withdrawn, and without the text of such a quote's need."""
     withdrawn = definitions.forgotten
-    if not withdrawn.entries:
+    if not withdrawn:
         return dict(fields)
-    if not withdrawn.key:
-        raise ValueError("the list of what is withdrawn has no key")
+    if not withdrawn.entries:
+        raise ValueError("the list of what is withdrawn is not there")
     tokens = {(str(entry.kind), entry.digest): entry.token for entry in withdrawn.entries}
     result = dict(fields)
     customer_gone = False

@@ -875,4 +875,48 @@ _HISTORY = (
     ),
 )
 
-BUGS: tuple[Bug, ...] = (*_COMMIT, *_WORKER, *_MEANING, *_PROOF, *_FEED, *_WALL, *_HISTORY)
+_FORGETTING, _FORGET = "tests/unit/test_forgetting.py::", "tests/integration/test_forget.py::"
+_WITHDRAWAL = (
+    Bug(
+        name="home-under-the-withdrawn-id",
+        harm="Quotes and deals of a withdrawn lead live under its id: it is back in a key, and they count apart from the lead.",
+        file="salesfx/forgetting.py",
+        old="            event.standing.home = LEAD + lead\n",
+        new="",
+        tests=(_FORGETTING + "test_a_lead_is_withdrawn_from_all_three_topics",),
+    ),
+    Bug(
+        name="withdrawn-names-without-the-list",
+        harm="A list that is not at hand is taken for an empty one: looking back shows the names that were withdrawn.",
+        file="salesfx/forgetting.py",
+        old="        if self._forgotten.is_sealed:\n            raise list_is_missing()\n",
+        new="",
+        tests=(_FORGETTING + "test_what_is_stored_beside_the_tables_has_neither_name_nor_key",),
+    ),
+    Bug(
+        name="rebuild-brings-names-back",
+        harm="A rebuild on a machine with an older list makes the tables anew with the names that were withdrawn.",
+        file="salesfx/definitions.py",
+        old="    return not ours.forgotten.goes_on_from(",
+        new="    return False and ours.forgotten.goes_on_from(",
+        tests=(_FORGETTING + "test_an_older_list_would_bring_names_back_and_is_told_apart",),
+    ),
+    Bug(
+        name="withdrawal-whatever-changes",
+        harm="A withdrawal changes totals, and nobody is told.",
+        file="salesfx/rebuilding/withdrawal.py",
+        old="            if differ:\n                return making.new, differ, []\n",
+        new="",
+        tests=(_FORGET + "test_a_tie_that_a_token_would_decide_otherwise_is_refused",),
+    ),
+    Bug(
+        name="old-generation-kept",
+        harm="The tables with the name stay in Redis, and going back to them shows it again.",
+        file="salesfx/rebuilding/withdrawal.py",
+        old="                await self._tables.generations.drop(each.number)\n                dropped",
+        new="                dropped",
+        tests=(_FORGET + "test_no_byte_of_a_name_is_left_and_no_number_changes",),
+    ),
+)
+
+BUGS: tuple[Bug, ...] = (*_COMMIT, *_WORKER, *_MEANING, *_PROOF, *_FEED, *_WALL, *_HISTORY, *_WITHDRAWAL)

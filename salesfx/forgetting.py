@@ -6,7 +6,7 @@ the event with its tokens. It looks at nothing but the event, so the order of ev
 
 from salesfx.decoder import REF_PREFIX, Event
 from salesfx.events import LeadCreated
-from salesfx.forgotten import Forgotten, Kind, list_is_missing
+from salesfx.forgotten import Forgotten, Kind, digest_of, list_is_missing
 from salesfx.lead import LEAD, LeadFacts, QuoteFacts
 
 FORGOTTEN_NEED = "forgotten"
@@ -18,10 +18,12 @@ class Forgetting:
     """One list, ready to be applied."""
 
     def __init__(self, forgotten: Forgotten) -> None:
-        self._forgotten = forgotten
-        self._tokens = {
-            kind: {entry.digest: entry.token for entry in forgotten.entries if entry.kind is kind} for kind in Kind
-        }
+        self._is_sealed = forgotten.is_sealed
+        self._key = bytes.fromhex(forgotten.key)
+        tokens: dict[Kind, dict[bytes, str]] = {kind: {} for kind in Kind}
+        for entry in forgotten.entries:
+            tokens[entry.kind][bytes.fromhex(entry.digest)] = entry.token
+        self._leads, self._accounts, self._people = tokens[Kind.LEAD], tokens[Kind.ACCOUNT], tokens[Kind.SALESPERSON]
         self._known: dict[str, str | None] = {}
         """Tokens of salespeople, who come again and again."""
 
@@ -32,20 +34,20 @@ class Forgetting:
             SealedListError: The list is not there.
 
         """
-        if self._forgotten.is_sealed:
+        if self._is_sealed:
             raise list_is_missing()
-        if event.topic == LeadCreated.topic:
+        if self._leads and event.topic == LeadCreated.topic:
             self._rename_lead(event)
         facts = event.facts
         if facts is None:
             return
-        account = self._token(Kind.ACCOUNT, facts.account_id)
-        salesperson = self._salesperson(facts.salesperson)
+        account = self._account(facts.account_id) if self._accounts else None
+        salesperson = self._salesperson(facts.salesperson) if self._people else None
         if isinstance(facts, LeadFacts):
             if account is not None or salesperson is not None:
                 event.facts = LeadFacts(facts.source, salesperson or facts.salesperson, account or facts.account_id)
             return
-        lead = self._token(Kind.LEAD, facts.lead_id)
+        lead = self._lead(facts.lead_id) if self._leads else None
         if salesperson is not None:
             facts.salesperson = salesperson
         if account is not None:
@@ -57,21 +59,23 @@ class Forgetting:
             facts.need = FORGOTTEN_NEED
 
     def _rename_lead(self, event: Event) -> None:
-        token = self._token(Kind.LEAD, event.key)
+        token = self._lead(event.key)
         if token is not None:
             event.key = token
             event.ref = REF_PREFIX[event.topic] + token
 
-    def _token(self, kind: Kind, value: str | None) -> str | None:
-        tokens = self._tokens[kind]
-        return tokens.get(self._forgotten.digest_of(kind, value)) if tokens and value is not None else None
+    def _lead(self, key: str | None) -> str | None:
+        return None if key is None else self._leads.get(digest_of(self._key, Kind.LEAD, key))
+
+    def _account(self, key: str | None) -> str | None:
+        return None if key is None else self._accounts.get(digest_of(self._key, Kind.ACCOUNT, key))
 
     def _salesperson(self, name: str | None) -> str | None:
-        if name is None or not self._tokens[Kind.SALESPERSON]:
+        if name is None:
             return None
         if name in self._known:
             return self._known[name]
-        token = self._token(Kind.SALESPERSON, name)
+        token = self._people.get(digest_of(self._key, Kind.SALESPERSON, name))
         if len(self._known) < _REMEMBERED:
             self._known[name] = token
         return token

@@ -29,6 +29,9 @@ class Kind(StrEnum):
     ACCOUNT = "account"
 
 
+_BEFORE = {kind: f"{kind}\0" for kind in Kind}
+
+
 class SealedListError(NeedsAttentionError):
     """Events are to be read under a list that is not there."""
 
@@ -93,30 +96,30 @@ class Forgotten(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
             return self
         return Forgotten(ours.entries[: self.count], ours.key)
 
-    def digest_of(self, kind: Kind, value: str) -> str:
-        """Give the digest of a value as it stands in an event, normalised.
+    def _digest(self, kind: Kind, value: str) -> str:
+        if self.is_sealed:
+            raise list_is_missing()
+        return digest_of(bytes.fromhex(self.key), kind, value).hex()
+
+    def token_of(self, kind: Kind, value: str) -> str | None:
+        """Give what stands for a value; None where it is not withdrawn.
 
         Raises:
             SealedListError: The list is not there.
 
         """
-        if self.is_sealed:
-            raise list_is_missing()
-        return hmac.digest(bytes.fromhex(self.key), f"{kind}\0{value}".encode(), "sha256").hex()
+        return self._tokens.get((kind, self._digest(kind, value))) if self else None
 
-    def token_of(self, kind: Kind, value: str) -> str | None:
-        """Give what stands for a value; None where it is not withdrawn."""
-        if not self:
-            return None
-        digest = self.digest_of(kind, value)
-        return next((entry.token for entry in self.entries if (entry.kind, entry.digest) == (kind, digest)), None)
+    @cached_property
+    def _tokens(self) -> dict[tuple[Kind, str], str]:
+        return {(entry.kind, entry.digest): entry.token for entry in self.entries}
 
     def with_values(self, kind: Kind, values: Iterable[str]) -> "Forgotten":
         """Withdraw further values; those that are withdrawn keep their token."""
         key = self.key or secrets.token_hex(_KEY_BYTES)
         with_key = Forgotten(self.entries, key)
         new = [
-            Entry(kind, with_key.digest_of(kind, value), new_token())
+            Entry(kind, with_key._digest(kind, value), new_token())
             for value in dict.fromkeys(values)
             if with_key.token_of(kind, value) is None
         ]
@@ -131,6 +134,11 @@ class Forgotten(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
         """Give the JSON of its file."""
         told = Forgotten(self.entries, self.key, self.stored.count, self.stored.digest)
         return msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n"
+
+
+def digest_of(key: bytes, kind: Kind, value: str) -> bytes:
+    """Give the digest by which a value is known again."""
+    return hmac.digest(key, (_BEFORE[kind] + value).encode(), "sha256")
 
 
 def read_written(content: bytes) -> Forgotten:

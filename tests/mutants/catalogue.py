@@ -889,7 +889,7 @@ _WITHDRAWAL = (
         name="withdrawn-names-without-the-list",
         harm="A list that is not at hand is taken for an empty one: looking back shows the names that were withdrawn.",
         file="salesfx/forgetting.py",
-        old="        if self._forgotten.is_sealed:\n            raise list_is_missing()\n",
+        old="        if self._is_sealed:\n            raise list_is_missing()\n",
         new="",
         tests=(_FORGETTING + "test_what_is_stored_beside_the_tables_has_neither_name_nor_key",),
     ),

@@ -96,11 +96,6 @@ class Forgotten(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
             return self
         return Forgotten(ours.entries[: self.count], ours.key)
 
-    def _digest(self, kind: Kind, value: str) -> str:
-        if self.is_sealed:
-            raise list_is_missing()
-        return digest_of(bytes.fromhex(self.key), kind, value).hex()
-
     def token_of(self, kind: Kind, value: str) -> str | None:
         """Give what stands for a value; None where it is not withdrawn.
 
@@ -108,20 +103,32 @@ class Forgotten(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
             SealedListError: The list is not there.
 
         """
-        return self._tokens.get((kind, self._digest(kind, value))) if self else None
+        if not self:
+            return None
+        if self.is_sealed:
+            raise list_is_missing()
+        return self._tokens.get((kind, digest_of(bytes.fromhex(self.key), kind, value).hex()))
 
     @cached_property
     def _tokens(self) -> dict[tuple[Kind, str], str]:
         return {(entry.kind, entry.digest): entry.token for entry in self.entries}
 
-    def with_values(self, kind: Kind, values: Iterable[str]) -> "Forgotten":
-        """Withdraw further values; those that are withdrawn keep their token."""
-        key = self.key or secrets.token_hex(_KEY_BYTES)
-        with_key = Forgotten(self.entries, key)
+    def with_values(self, kind: Kind, values: Iterable[str], begun: "Forgotten | None" = None) -> "Forgotten":
+        """Withdraw further values; those that are withdrawn keep their token.
+
+        Args:
+            kind: What they are.
+            values: Normalised.
+            begun: Of a withdrawal that was interrupted: where it has one of the values, its token is taken.
+
+        """
+        key = self.key or (begun.key if begun else "") or secrets.token_hex(_KEY_BYTES)
+        told = Forgotten(self.entries, key)
+        drawn = begun if begun is not None and begun.key == key else Forgotten()
         new = [
-            Entry(kind, with_key._digest(kind, value), new_token())
+            Entry(kind, digest_of(bytes.fromhex(key), kind, value).hex(), drawn.token_of(kind, value) or new_token())
             for value in dict.fromkeys(values)
-            if with_key.token_of(kind, value) is None
+            if told.token_of(kind, value) is None
         ]
         return Forgotten((*self.entries, *new), key)
 

@@ -156,7 +156,7 @@ def _print(settings: Settings, done: Done) -> None:
         click.echo(f"  still holds it: {trace.where}: {trace.text!r}")
     if done.traces:
         click.echo(
-            f"{len(done.traces):,} texts still hold it: ids of events, or a need. docs/forget.md says what to do."
+            f"{len(done.traces):,} texts still hold it: ids of something else, a need, or another spelling. docs/forget.md says what to do."
         )
     click.echo(
         f"Every worker and server needs the list in {settings.forgotten_file} now, before it is started again; workers with "

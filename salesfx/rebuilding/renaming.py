@@ -1,5 +1,6 @@
 """What a withdrawal may change in the tables: names of salespeople, and nothing else. Pure."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -106,6 +107,9 @@ def _named(kind: Kind, facts: Any) -> str | None:
     return named
 
 
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?")
+
+
 class Trace(NamedTuple):
     """A text that still holds a value after the withdrawal."""
 
@@ -116,10 +120,13 @@ class Trace(NamedTuple):
 
 
 def traces(where: str, content: bytes, values: Iterable[str]) -> Iterator[Trace]:
-    """Find texts of a record that hold a value as a word of its own, capitals or not."""
+    """Find texts of a record that hold a value as a word of its own, capitals or not.
+
+    Plain numbers are left out: where ids are numbers, amounts and other entities' ids are often the same.
+    """
     texts = [where, *_texts(msgspec.msgpack.decode(content))]
     for text in texts:
-        if any(holds(text, value) for value in values):
+        if not _NUMBER.fullmatch(text) and any(holds(text, value) for value in values):
             yield Trace(where, text[:100])
 
 

@@ -59,7 +59,7 @@ class Done(msgspec.Struct, frozen=True):
     tokens: list[str]
     """In the order of the values."""
     traces: list[Trace]
-    """Texts of the tables that still hold a value: ids of events, or a need."""
+    """Texts of the tables that still hold a value: ids, a need, or another spelling; at most `MOST_TRACES`."""
 
 
 class Withdrawal:
@@ -89,9 +89,17 @@ class Withdrawal:
             WithdrawalError: A value cannot be withdrawn, or the tables are made under other settings.
 
         """
-        values = [_usable(kind, each) for each in dict.fromkeys(written)]
+        values = list(dict.fromkeys(_usable(kind, each) for each in written))
         found = await find(self._tables, self._settings)
-        now = self._list(found).with_values(kind, values)
+        self._check_settings(found)
+        ours, theirs = self._settings.forgotten, decoded(found.live.definitions).forgotten.stored.count
+        now = ours.with_values(kind, values, read_forgotten(pending(self._path)))
+        unfinished = {entry.token for entry in ours.entries[theirs:]}
+        if not unfinished <= {now.token_of(kind, value) for value in values}:
+            raise WithdrawalError(
+                "another withdrawal was interrupted just before its end, and is to be finished before: call it again with the "
+                "same names or ids, or run `salesfx rebuild`"
+            )
         if len(now.entries) > MOST_ENTRIES:
             raise WithdrawalError(f"more than {MOST_ENTRIES:,} names and ids cannot be withdrawn")
         mentioned = Mentioned(kind, values)
@@ -102,8 +110,6 @@ class Withdrawal:
                 async for chunk in view.scan(home):
                     for ref, content in chunk.items():
                         mentioned.add(ref, content)
-        theirs = decoded(found.live.definitions).forgotten
-        is_done = theirs.stored == now.stored
         return Plan(
             kind,
             values,
@@ -111,21 +117,19 @@ class Withdrawal:
             mentioned.of,
             dict(mentioned.similar),
             list(mentioned.leads_of),
-            theirs.stored.count,
-            is_done,
+            theirs,
+            theirs == len(now.entries),
         )
 
-    def _list(self, found: Found) -> Forgotten:
-        """Give the list to be added to: the one in force, or the one that an interrupted withdrawal was about to make."""
-        theirs = decoded(found.live.definitions)
-        ours = self._settings.definitions
+    def _check_settings(self, found: Found) -> None:
+        """Refuse where more has changed than the list."""
+        theirs, ours = decoded(found.live.definitions), self._settings.definitions
         if msgspec.structs.replace(theirs, forgotten=ours.forgotten).fingerprint != ours.fingerprint:
             raise WithdrawalError(
                 "other settings have changed since the tables were made, so it could not be proved that no total changes: "
-                f"{'; '.join(found.changed)}. Put them back, or run `salesfx rebuild` before"
+                f"{'; '.join(found.changed)}. Put them back, or run `salesfx rebuild` before; where rates were only added, "
+                "start a worker before"
             )
-        before = read_forgotten(pending(self._path))
-        return before if before is not None and before.goes_on_from(ours.forgotten) else ours.forgotten
 
     async def carry_out(self, plan: Plan) -> Done:
         """Do it; where it is interrupted, it can be done again.
@@ -170,9 +174,18 @@ class Withdrawal:
             if differ:
                 return making.new, differ, []
             left = await self._traces(making, new, plan.values)
-            write_forgotten(self._path, now)
+            self._write(now)
             await making.swap()
             return making.new, [], left
+
+    def _write(self, now: Forgotten) -> None:
+        """Put the list in force, unless somebody else has changed it meanwhile."""
+        before = read_forgotten(self._path) or Forgotten()
+        if before.stored != self._settings.forgotten.stored:
+            raise WithdrawalError(
+                f"the list in {self._path} was changed meanwhile, by another `salesfx forget`; nothing was swapped. Do this one again"
+            )
+        write_forgotten(self._path, now)
 
     async def _traces(self, making: Rebuild, new: Snapshot, values: list[str]) -> list[Trace]:
         """Look for the values in all that is stored."""
@@ -188,7 +201,8 @@ class Withdrawal:
             for kind in (*HOMES, QUOTE, DEAL, ACCOUNT):
                 async for chunk in view.scan(kind):
                     for ref, content in chunk.items():
-                        left += traces(ref, content, values)
+                        if len(left) < MOST_TRACES:
+                            left += traces(ref, content, values)
         return left[:MOST_TRACES]
 
     async def _drop_others(self) -> tuple[str, list[str]]:

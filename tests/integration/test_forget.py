@@ -12,7 +12,7 @@ import pytest
 import redis as redis_py
 
 from salesfx.definitions import Definitions
-from salesfx.forgotten import Kind
+from salesfx.forgotten import Forgotten, Kind
 from salesfx.forgotten_file import pending, read_forgotten, write_forgotten
 from salesfx.rebuilding.renaming import unequal
 from tests.integration.test_rebuild import Command, cells_of, keys_of, made
@@ -302,6 +302,29 @@ async def test_interrupted_it_goes_on_with_the_same_token(site: Site, path: Path
     assert NAME not in everything_in(site)
     assert await cells_of(site) == expected(messages, withdrawn(path))
     assert "everything agrees" in await Command(site, "audit", "--from-log").done()
+
+
+async def test_it_goes_on_after_a_swap_that_did_not_come(site: Site, path: Path) -> None:
+    """Killed between the list and the swap: another withdrawal is refused until it is finished, with the same token.
+
+    What was only begun and then given up is not withdrawn with the next one.
+    """
+    messages = named()
+    await made(site, messages)
+    begun = Forgotten().with_values(Kind.SALESPERSON, [NAME, "petar"])
+    write_forgotten(pending(path), begun)
+    await Command(site, "forget", "lead", LEAD, "--yes").done()
+    written = read_forgotten(path)
+    assert written is not None
+    assert len(written.entries) == 1
+    ahead = written.with_values(Kind.SALESPERSON, [NAME])
+    write_forgotten(path, ahead)
+    assert "is to be finished before" in await Command(site, "forget", "account", ACCOUNT, "--yes").done(2)
+    answer = await Command(site, "forget", "salesperson", NAME, "--yes", "--json").answer()
+    assert answer["forgotten"][0]["token"] == ahead.token_of(Kind.SALESPERSON, NAME)
+    assert await cells_of(site) == expected(messages, withdrawn(path))
+    again = await Command(site, "forget", "salesperson", NAME, "--yes", "--json").answer()
+    assert (again["generation"], again["dropped"], again["forgotten"][0]["leads"]) == (answer["generation"], [], 0)
 
 
 async def test_a_tie_that_a_token_would_decide_otherwise_is_refused(site: Site, path: Path) -> None:

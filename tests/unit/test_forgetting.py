@@ -219,6 +219,18 @@ def test_tokens_are_random_and_one_for_each_value() -> None:
     assert not other.goes_on_from(FORGOTTEN)
 
 
+def test_an_interrupted_withdrawal_gives_its_tokens_and_nothing_else() -> None:
+    """What was begun goes on with the same token, and what somebody then did not ask for again is not withdrawn."""
+    begun = FORGOTTEN.with_values(Kind.SALESPERSON, ["petar", "georgi"])
+    now = FORGOTTEN.with_values(Kind.SALESPERSON, ["petar"], begun)
+    assert now.token_of(Kind.SALESPERSON, "petar") == begun.token_of(Kind.SALESPERSON, "petar")
+    assert now.token_of(Kind.SALESPERSON, "georgi") is None
+    first = Forgotten().with_values(Kind.LEAD, ["L1"])
+    assert Forgotten().with_values(Kind.LEAD, ["L1"], first) == first, "the first one has drawn the key"
+    other = Forgotten().with_values(Kind.LEAD, ["L1"])
+    assert FORGOTTEN.with_values(Kind.LEAD, ["L9"], other).goes_on_from(FORGOTTEN), "of another list nothing is taken"
+
+
 def test_an_older_list_would_bring_names_back_and_is_told_apart() -> None:
     """The sentence counts; a longer list brings nothing back, and a withdrawal is no added rate."""
     longer = msgspec.structs.replace(WITHDRAWN, forgotten=FORGOTTEN.with_values(Kind.LEAD, ["L2"]))
@@ -306,6 +318,7 @@ def test_what_still_holds_a_value_is_found(text: str, found: bool) -> None:
     assert holds(text, "L1") is found
     record = msgspec.msgpack.encode(["x", {"Q1": [1, text]}])
     assert bool(list(traces("quote:Q1", record, ["L1"]))) is found
+    assert list(traces("quote:Q1", msgspec.msgpack.encode(["17", "17.00"]), ["17"])) == [], "plain numbers"
 
 
 def test_a_changed_number_is_named() -> None:

@@ -60,13 +60,22 @@ def write_forgotten(path: Path, forgotten: Forgotten) -> None:
                 file.flush()
                 os.fsync(file.fileno())
                 _keep_owner(path, file.fileno())
-            os.replace(name, path)  # noqa: PTH105 - as it stands in the documentation of POSIX
+            Path(name).replace(path)
+            _sync_folder(path.parent)
         except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(name)  # noqa: PTH108
+            Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
         raise ForgottenFileError(f"cannot write the list of what is withdrawn to {path}: {error.strerror}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new name survive a power cut: tables that are shown next are worth nothing without the list."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _keep_owner(path: Path, descriptor: int) -> None:

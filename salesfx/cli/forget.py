@@ -149,7 +149,7 @@ def _answer(plan: Plan, done: Done) -> Answer:
 
 
 def _print(settings: Settings, done: Done) -> None:
-    click.echo(f"withdrawn: {', '.join(done.tokens)} now stand for it. No number has changed.")
+    click.echo(f"withdrawn; in its place: {', '.join(done.tokens)}. No number has changed.")
     dropped = f"; deleted: {', '.join(done.dropped)}" if done.dropped else ""
     click.echo(f"generation {done.generation} is shown{dropped}.")
     for trace in done.traces[:_SHOWN]:

@@ -114,8 +114,8 @@ async def _forget(settings: Settings, show: Shower, choices: _Choices) -> None:
 
 def _check(plan: Plan, *, anyway: bool) -> None:
     """Refuse what is probably misspelt."""
-    unknown = [value for value, mentions in plan.mentions.items() if not mentions.total]
-    if unknown and not anyway and not plan.is_done:
+    unknown = [value for value, each in plan.mentions.items() if not each.total and value not in plan.before]
+    if unknown and not anyway:
         similar = f" There is: {', '.join(map(repr, plan.similar))}." if plan.similar else ""
         raise WithdrawalError(
             f"nothing in the tables names the {plan.kind} {', '.join(map(repr, unknown))}, so nothing was withdrawn.{similar} Write it as "

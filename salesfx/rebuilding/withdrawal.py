@@ -44,6 +44,8 @@ class Plan(msgspec.Struct, frozen=True):
     similar: dict[str, int]
     leads_of: list[str]
     """Of accounts: their leads, which stay as they are."""
+    before: list[str]
+    """Of the values, those that are in the list already."""
     shown: int
     """How many entries of the list the tables that are shown are made under."""
     is_done: bool
@@ -117,6 +119,7 @@ class Withdrawal:
             mentioned.of,
             dict(mentioned.similar),
             list(mentioned.leads_of),
+            [value for value in values if ours.token_of(kind, value) is not None],
             theirs,
             theirs == len(now.entries),
         )

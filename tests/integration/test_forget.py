@@ -325,6 +325,8 @@ async def test_it_goes_on_after_a_swap_that_did_not_come(site: Site, path: Path)
     assert await cells_of(site) == expected(messages, withdrawn(path))
     again = await Command(site, "forget", "salesperson", NAME, "--yes", "--json").answer()
     assert (again["generation"], again["dropped"], again["forgotten"][0]["leads"]) == (answer["generation"], [], 0)
+    more = await Command(site, "forget", "salesperson", NAME, "petar", "--yes", "--json").answer()
+    assert [each["leads"] > 0 for each in more["forgotten"]] == [False, True], "what is withdrawn already does no harm"
 
 
 async def test_a_tie_that_a_token_would_decide_otherwise_is_refused(site: Site, path: Path) -> None:

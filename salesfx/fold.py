@@ -199,7 +199,8 @@ class Fold:
         lead = self._lead(ref)
         order = 1 if lead.own is None else _compare(event, lead.own, lambda: lead.facts)
         if order > 0:
-            self._touch(ref, lead)
+            if lead.quotes or lead.deals:  # else it says nothing of accounts, whatever its own event says
+                self._touch(ref, lead)
             if ref not in self._came:
                 self._came[ref] = None
                 if lead.own is not None:

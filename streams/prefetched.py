@@ -30,7 +30,8 @@ class Prefetched:
         """
         self._batch_records = batch_records
         self._most_bytes = most_bytes
-        self._pieces: dict[TP, deque[Piece]] = {}
+        self._pieces: dict[TP, deque[tuple[Piece, int]]] = {}
+        """Each with the bytes of its values, which are counted once."""
         self._bytes = 0
 
     def lacking(self, partitions: Iterable[TP]) -> set[TP]:
@@ -41,8 +42,9 @@ class Prefetched:
 
     def add(self, tp: TP, piece: Piece) -> None:
         """Append a piece."""
-        self._pieces.setdefault(tp, deque()).append(piece)
-        self._bytes += _bytes(piece)
+        size = sum(len(record.value or b"") for record in piece.records)
+        self._pieces.setdefault(tp, deque()).append((piece, size))
+        self._bytes += size
 
     def take(self, partitions: Iterable[TP]) -> dict[TP, Piece]:
         """Give of each partition what joins up, as far as it is one batch."""
@@ -50,12 +52,12 @@ class Prefetched:
 
     def position(self, tp: TP) -> int | None:
         """Tell where its first piece begins; None where there is none."""
-        return self._pieces[tp][0].before if tp in self._pieces else None
+        return self._pieces[tp][0][0].before if tp in self._pieces else None
 
     def drop(self, partitions: Collection[TP]) -> None:
         """Forget what there is of some partitions."""
         for tp in partitions:
-            self._bytes -= sum(map(_bytes, self._pieces.pop(tp, ())))
+            self._bytes -= sum(size for _, size in self._pieces.pop(tp, ()))
 
     def clear(self) -> None:
         """Forget everything."""
@@ -63,21 +65,20 @@ class Prefetched:
         self._bytes = 0
 
     def _count(self, tp: TP) -> int:
-        return sum(len(piece.records) for piece in self._pieces.get(tp, ()))
+        return sum(len(piece.records) for piece, _ in self._pieces.get(tp, ()))
 
     def _run(self, tp: TP) -> Piece:
         pieces = self._pieces[tp]
-        before, after, first = pieces.popleft()
+        (before, after, first), size = pieces.popleft()
         records = list(first)
-        while pieces and pieces[0].before == after and len(records) + len(pieces[0].records) <= self._batch_records:
-            _, after, more = pieces.popleft()
-            records += more
+        while pieces:
+            piece, more = pieces[0]
+            if piece.before != after or len(records) + len(piece.records) > self._batch_records:
+                break
+            pieces.popleft()
+            after, size = piece.after, size + more
+            records += piece.records
         if not pieces:
             del self._pieces[tp]
-        taken = Piece(before, after, records)
-        self._bytes -= _bytes(taken)
-        return taken
-
-
-def _bytes(piece: Piece) -> int:
-    return sum(len(record.value or b"") for record in piece.records)
+        self._bytes -= size
+        return Piece(before, after, records)

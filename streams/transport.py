@@ -81,6 +81,10 @@ class Steering(Protocol):
 class LeanPartitionRecords(fetcher.PartitionRecords):
     """aiokafka's reader of a fetch, which makes our records: a dataclass of eleven fields costs more than decoding it."""
 
+    def __iter__(self) -> Any:
+        """Give the generator of the records itself: one call less for each."""
+        return self._records_iterator
+
     def _consumer_record(self, tp: TP, record: Any) -> Record:
         return Record(tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value, record.headers)
 

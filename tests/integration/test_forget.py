@@ -15,7 +15,7 @@ from salesfx.definitions import Definitions
 from salesfx.forgotten import Forgotten, Kind
 from salesfx.forgotten_file import pending, read_forgotten, write_forgotten
 from salesfx.rebuilding.renaming import unequal
-from tests.integration.test_rebuild import Command, cells_of, keys_of, made
+from tests.integration.test_rebuild import Asked, Command, cells_of, keys_of, made
 from tests.worker_process import Message, Site, eventually, expected
 
 NAME, LEAD, ACCOUNT = "Zlatka Ünlü", "L-zlatka-7", "A-zlatka-9"
@@ -327,6 +327,20 @@ async def test_it_goes_on_after_a_swap_that_did_not_come(site: Site, path: Path)
     assert (again["generation"], again["dropped"], again["forgotten"][0]["leads"]) == (answer["generation"], [], 0)
     more = await Command(site, "forget", "salesperson", NAME, "petar", "--yes", "--json").answer()
     assert [each["leads"] > 0 for each in more["forgotten"]] == [False, True], "what is withdrawn already does no harm"
+
+
+async def test_on_a_terminal_it_asks(site: Site, path: Path) -> None:
+    """It tells what it has found before it asks, and does nothing but after a yes."""
+    await made(site, named())
+    asked = Asked(site, "forget", "salesperson", NAME)
+    await asked.says("[y/N]")
+    assert content_of(pending(path)) is None
+    asked.answer("y\n")
+    said = await asked.ended()
+    assert "9 leads, 8 quotes, 2 deals" in said
+    assert "No number has changed" in said
+    assert "generation 2 is shown; deleted: 1." in said
+    assert NAME not in everything_in(site)
 
 
 async def test_a_tie_that_a_token_would_decide_otherwise_is_refused(site: Site, path: Path) -> None:

@@ -429,13 +429,13 @@ async def test_it_asks_and_keeps_up_meanwhile(site: Site) -> None:
 
 
 class Asked:
-    """`salesfx rebuild` on a terminal."""
+    """`salesfx rebuild`, or another command, on a terminal."""
 
-    def __init__(self, site: Site, **environ: str) -> None:
+    def __init__(self, site: Site, *words: str, **environ: str) -> None:
         ours, theirs = pty.openpty()
         self._terminal, self._said = ours, b""
         os.set_blocking(ours, False)
-        self._process = started(site, ["rebuild"], environ, stdin=theirs, stdout=theirs, stderr=theirs)
+        self._process = started(site, words or ["rebuild"], environ, stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)
 
     def _read(self) -> str:

@@ -29,7 +29,14 @@ def lower_tail(count: int, mean: float, variance: float) -> float:
 
 
 def bound(probability: float, mean: float, variance: float) -> int:
-    """Give the greatest count that is as unlikely: its lower tail is not above the probability; -1 where even 0 is likelier."""
+    """Give the greatest count that is as unlikely: its lower tail is not above the probability; -1 where even 0 is likelier.
+
+    Raises:
+        ValueError: The probability is 1 or more, which no count reaches.
+
+    """
+    if probability >= 1:
+        raise ValueError(f"no count is as likely as {probability}")
     if lower_tail(0, mean, variance) > probability:
         return -1
     low, high = 0, max(1, math.ceil(mean))  # the tail up to the mean is no small probability

@@ -22,6 +22,8 @@ DAYS_A_YEAR = 365.25
 _FINE = 0.25
 """Expected leads of a slot up to which the time since the last lead grows as if without steps."""
 _MOST_SLOTS = 100
+_LIKELY = 0.4
+"""What is as likely is no alarm, however seldom it could come about."""
 _LEAST_BOUND = 1
 """That there was none at all is seen sooner by the time since the last lead."""
 
@@ -113,14 +115,14 @@ def spend(false_alarms_per_year: float, windows: Sequence[Sliding], silence: Sil
     levels = [_between(count, window) for count, window in zip(counts, windows, strict=True)]
     begins = DAYS_A_YEAR * silence.begins
     silent = _attained(silence, equal) + max(left, 0.0)
-    return Spent(levels, silent / begins if begins else 0.0, sum(rates) + (silent if begins else 0.0))
+    return Spent(levels, min(_LIKELY, silent / begins) if begins else 0.0, sum(rates) + (silent if begins else 0.0))
 
 
 def _first_bound(window: Sliding, rate: float) -> int:
     """Give the greatest count that is come to no more often; -1 where none is."""
     # Clumps are fewer than looks that are low, and more than windows that are low, laid end to end.
-    low = bound(rate * window.look / DAYS_A_YEAR, window.mean, window.variance)
-    high = max(low, bound(min(0.4, rate / window.decay / DAYS_A_YEAR), window.mean, window.variance)) + 1
+    low = bound(min(_LIKELY, rate * window.look / DAYS_A_YEAR), window.mean, window.variance)
+    high = max(low, bound(min(_LIKELY, rate / window.decay / DAYS_A_YEAR), window.mean, window.variance)) + 1
     while high - low > 1:
         middle = (low + high) // 2
         if clumps_a_year(middle, window) <= rate:

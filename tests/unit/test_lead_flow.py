@@ -86,6 +86,15 @@ def test_silence_is_found_within_the_day() -> None:
     assert silence.days == pytest.approx(6 / 24, abs=2 / 24)
 
 
+@pytest.mark.parametrize("days", [20, 60, 120])
+def test_nothing_likely_is_an_alarm_however_long_a_silence_goes_on(days: int) -> None:
+    """By then hardly a lead is usual, so that hardly a silence begins, and each might ring; bounds stay among counts that may come."""
+    flow = LeadFlow(MONDAY, [*steady(700, 140, slots=24), *[[0] * 24] * days])
+    judgement = judge(flow, len(flow.counts), 0, 1.0)
+    assert max(window.level for window in judgement.windows) < 0.5
+    assert all(window.least < 10 * window.expected + 10 for window in judgement.windows)
+
+
 def test_what_comes_later_is_not_looked_at() -> None:
     """A history is judged as it would have been then."""
     counts = steady(70, 120, slots=24)

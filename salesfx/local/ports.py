@@ -2,9 +2,10 @@
 
 import contextlib
 import json
+import os
 import random
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from salesfx.local.errors import LocalServerError
@@ -14,6 +15,8 @@ from salesfx.local.folder import write_private
 # that range while the server is down can get connected to itself, and then holds the port.
 _RANGE = range(20000, 32000)
 _TRIES = 200
+_PART = 200
+"""Ports that a process looks at first: two that start servers in the same seconds would else take one port now and then."""
 
 
 def kept_ports(file: Path, names: Iterable[str], *, moved: Callable[[str], None]) -> dict[str, int]:
@@ -49,10 +52,17 @@ def is_free(port: int) -> bool:
 
 
 def _choose(used: Iterable[int]) -> int:
-    for port in random.SystemRandom().sample(_RANGE, _TRIES):
+    for port in _candidates():
         if port not in used and is_free(port):
             return port
     raise LocalServerError(f"No free port between {_RANGE.start} and {_RANGE.stop - 1} on 127.0.0.1")
+
+
+def _candidates() -> Iterator[int]:
+    chance = random.SystemRandom()
+    begin = _RANGE.start + os.getpid() % (len(_RANGE) // _PART) * _PART
+    yield from chance.sample(range(begin, begin + _PART), _PART)
+    yield from chance.sample(_RANGE, _TRIES)
 
 
 def _read(file: Path) -> dict[str, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from salesfx.local.errors import LocalServerError
 from salesfx.local.process import Child
 
-_LOG_LINES = 12
+_LOG_LINES, _LOG_ERRORS = 12, 4
 _LOG_KEPT = 4 * 1024 * 1024  # bytes; a larger log is put aside at the next start
 
 
@@ -158,12 +158,23 @@ class LocalServer(ABC):
 
 
 def _last_lines(log: Path, start: int) -> list[str]:
+    """Give the end of a log, and before it the last errors that lie farther back: Kafka says long before its end why it ends."""
+    end: deque[str] = deque()
+    errors: deque[str] = deque(maxlen=_LOG_ERRORS)
     try:
         with log.open(encoding="utf-8", errors="replace") as file:
             file.seek(start)
-            return [line.rstrip()[:300] for line in deque(file, maxlen=_LOG_LINES)]
+            for line in file:
+                end.append(line.rstrip()[:300])
+                if len(end) > _LOG_LINES and _tells_why(earlier := end.popleft()):
+                    errors.append(earlier)
     except FileNotFoundError:
         return []
+    return [*errors, *end]
+
+
+def _tells_why(line: str) -> bool:
+    return " ERROR " in line or line.startswith("Caused by")
 
 
 def put_aside(log: Path) -> int:

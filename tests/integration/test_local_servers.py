@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import psutil
@@ -23,7 +24,9 @@ from kafka.errors import KafkaTimeoutError
 
 from salesfx.local import LocalServerError, LocalServers, LocalSetupError, jars, java, process
 from salesfx.local import redis as redis_module
+from salesfx.local import servers as servers_module
 from salesfx.local.jars import Jar, kafka_classpath
+from salesfx.local.ports import kept_ports
 from salesfx.local.process import ProcessId
 from salesfx.local.redis import LocalRedis, find_redis
 
@@ -198,6 +201,36 @@ def test_ports_that_somebody_took_are_moved_and_the_data_is_still_there(tmp_path
     assert all(new[name] != old[name] for name in old)
     with LocalServers(tmp_path, kafka=False) as servers:
         assert servers.redis_process.port == new["redis"]
+
+
+def test_two_that_start_at_once_choose_other_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each looks into a part of its own first: one port for both would end one of the two."""
+    names = [f"server {number}" for number in range(50)]
+    chosen = []
+    for pid in (4711, 4712):
+        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
+        chosen.append(set(kept_ports(tmp_path / f"{pid}.json", names, moved=print).values()))
+    assert len(chosen[0]) == len(chosen[1]) == 50
+    assert not chosen[0] & chosen[1]
+
+
+def test_the_reason_is_told_where_a_port_is_taken_after_it_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka's last words are about its own end; why it came to that stands far above."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(servers_module, "kept_ports", _ports_with(taken.getsockname()[1]))
+        with pytest.raises(
+            LocalServerError, match=r"The local Kafka ended before it was ready(.|\n)*Address already in use"
+        ):
+            LocalServers(tmp_path, redis=False).start()
+
+
+def _ports_with(kafka: int) -> Callable[..., dict[str, int]]:
+    def ports(*arguments: Any, **options: Any) -> dict[str, int]:
+        return kept_ports(*arguments, **options) | {"kafka": kafka}
+
+    return ports
 
 
 PARENT = """

@@ -671,11 +671,11 @@ _MEANING = (
 _PROOF = (
     Bug(
         name="refused-on-what-is-not-so-any-more",
-        harm="A deal is refused for want of a place that its account has: one sale less, for good.",
+        harm="A deal is refused for want of a place that its lead has: one sale less, for good.",
         file="streams/processor.py",
         old="            if _are_about_bounds(letters) and await merge.look_for_changes():\n",
         new="            if False:\n",
-        tests=("tests/unit/test_processor.py::test_no_event_is_refused_for_a_place_that_it_has",),
+        tests=("tests/unit/test_processor.py::test_no_event_is_refused_for_a_place_that_its_lead_has",),
     ),
     Bug(
         name="explained-by-the-first-quote",

@@ -315,6 +315,21 @@ async def test_no_event_is_refused_for_a_place_that_it_has(bench: Bench, monkeyp
     assert bench.tables.cells() == reference(deal_closed=[*first, moved, ours])
 
 
+async def test_no_event_is_refused_for_a_place_that_its_lead_has(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full lead's only deal is withdrawn after it was read for another: that one has a place, and no letter."""
+    monkeypatch.setattr(fold, "MAX_ENTITIES", 1)
+    other = Bench()
+    other.tables.data = bench.tables.data
+    await other.tables.open(DEFINITIONS)
+    first, withdrawn, ours = deal(1, lead_id="L1"), deal(1, revision=1, retracted=True), deal(2, lead_id="L1")
+    await process(other.processor, batch(DEALS, 0, [first]))
+    bench.tables.data.offsets["deal_closed:1"] = 0
+    bench.tables.after_load = [lambda: process(other.processor, batch(DEALS, 1, [withdrawn]))]
+    await handle(bench.handler, batch(Partition(DEALS.topic, 1), 0, [ours]))
+    assert bench.letters.sent == []
+    assert bench.tables.cells() == reference(deal_closed=[first, withdrawn, ours])
+
+
 async def test_a_place_that_is_freed_before_the_refusal_is_committed_is_taken(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -653,9 +653,14 @@ _MEANING = (
     Bug(
         name="rate-of-the-day-it-was-written-down",
         harm="A sale that is entered late is converted by a rate that did not hold when it was made.",
-        file="salesfx/rules.py",
-        old="            day = self.time.local(facts.occurred_at).day\n",
-        new="            day = self.time.local(event.standing.recorded_at).day\n",
+        file="salesfx/fold.py",
+        old="            self._rules.price(event.facts)\n",
+        new=(
+            "            if isinstance(event.facts, (QuoteFacts, DealFacts)):\n"
+            "                closed, event.facts.occurred_at = event.facts.occurred_at, event.standing.recorded_at\n"
+            "                self._rules.price(event.facts)\n"
+            "                event.facts.occurred_at = closed\n"
+        ),
         tests=(_PLANTED + "test_a_sale_is_converted_by_the_rate_of_its_day",),
     ),
     Bug(

@@ -11,11 +11,10 @@ from bench import load
 from bench.command_line import run
 from bench.results import keep, table
 from bench.surroundings import progress_bars, servers
-from bench.workers import Seen, wait_until, workers
+from bench.workers import make_tables
 from salesfx.settings import Settings
 
 WAYS: Mapping[str, tuple[str, ...]] = {"salesfx audit": (), "salesfx audit --from-log": ("--from-log",)}
-_PATIENCE = 3600.0
 
 
 @click.command(short_help="How long an audit takes, and how much memory.")
@@ -27,15 +26,7 @@ def command(events: int, file: Path | None) -> None:
     """Let a worker make the tables, then audit them without and with the log."""
     with servers() as (local, settings, folder), progress_bars() as bars:
         load.publish(settings, load.in_order(events), events, bars)
-        seen, task = Seen(settings), bars.add_task("making the tables", total=events)
-        with workers(settings, folder) as (worker,):
-
-            def all_done() -> bool:
-                local.check()
-                bars.update(task, completed=seen.done())
-                return seen.done() >= events
-
-            wait_until("all is in the tables", all_done, worker.check, _PATIENCE)
+        make_tables(settings, folder, events, bars, local.check)
         rows = {}
         for name, options in WAYS.items():
             bars.console.print(name)

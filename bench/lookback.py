@@ -9,20 +9,17 @@ from typing import Any
 
 import click
 import msgspec
-from rich.progress import Progress
 
 from bench import load
 from bench.command_line import run
 from bench.results import keep, table
 from bench.surroundings import progress_bars, servers
-from bench.workers import Seen, wait_until, workers
-from salesfx.local import LocalServers
+from bench.workers import make_tables
 from salesfx.settings import Settings
 
 MONTH = "2023-01"
 """The first of the load: it has ended before the moment between the halves, so that what came after restates it."""
 _TEN_MILLION = 10_000_000
-_PATIENCE = 3600.0
 
 
 @click.command(short_help="How long looking back takes, and how much memory.")
@@ -37,7 +34,7 @@ def command(events: int, file: Path | None) -> None:
             load.publish(settings, part, events // 2, bars)
             time.sleep(1)
             moments.append(datetime.now(UTC))
-        _make_tables(settings, folder, local, events, bars)
+        make_tables(settings, folder, events, bars, local.check)
         before, between, after = (moment.isoformat() for moment in moments)
         ways = {
             "salesfx kpi --known-at, none of them: the log is read": ("kpi", "--known-at", before),
@@ -53,18 +50,6 @@ def command(events: int, file: Path | None) -> None:
     figures = {"events": events, "ways": rows}
     click.echo(f"kept in {keep('lookback', figures, file)}\n")
     click.echo(shown(figures))
-
-
-def _make_tables(settings: Settings, folder: Path, local: LocalServers, events: int, bars: Progress) -> None:
-    seen, task = Seen(settings), bars.add_task("making the tables", total=events)
-    with workers(settings, folder) as (worker,):
-
-        def all_done() -> bool:
-            local.check()
-            bars.update(task, completed=seen.done())
-            return seen.done() >= events
-
-        wait_until("all is in the tables", all_done, worker.check, _PATIENCE)
 
 
 def measure(settings: Settings, arguments: Sequence[str]) -> dict[str, Any]:

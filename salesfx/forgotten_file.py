@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from salesfx.durable import sync_folder
 from salesfx.errors import NeedsAttentionError
 from salesfx.forgotten import MOST_ENTRIES, Forgotten, read_written
 
@@ -61,21 +62,12 @@ def write_forgotten(path: Path, forgotten: Forgotten) -> None:
                 os.fsync(file.fileno())
                 _keep_owner(path, file.fileno())
             Path(name).replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)  # tables that are shown next are worth nothing without the list
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
         raise ForgottenFileError(f"cannot write the list of what is withdrawn to {path}: {error.strerror}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the new name survive a power cut: tables that are shown next are worth nothing without the list."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _keep_owner(path: Path, descriptor: int) -> None:

@@ -134,6 +134,14 @@ class Bench:
         return self.tables.data.offsets[f"{topic}:0"]
 
 
+async def beside(bench: Bench) -> Bench:
+    """Set up another worker of the same tables."""
+    other = Bench()
+    other.tables.data = bench.tables.data
+    await other.tables.open(DEFINITIONS)
+    return other
+
+
 @pytest.fixture
 async def bench() -> Bench:
     """Open tables on a bench."""
@@ -255,9 +263,7 @@ async def test_records_changed_meanwhile_are_read_and_merged_again(bench: Bench)
 
     Only what was changed is read again.
     """
-    other = Bench()
-    other.tables.data = bench.tables.data
-    await other.tables.open(DEFINITIONS)
+    other = await beside(bench)
     quotes, deals = [quote(1), quote(2, occurred_at="2026-03-07T10:00:00Z")], [deal(1, lead_id="L0", account_id="A")]
     leads = [lead(0), lead(1), lead(2, account_id="A")]
     bench.tables.before_commit = [
@@ -276,9 +282,7 @@ async def test_a_quote_that_moves_between_two_reads_is_read_again(bench: Bench, 
 
     Both where the batch's version wins, and takes it out of the lead that it leaves, and where a tie is to be broken.
     """
-    other = Bench()
-    other.tables.data = bench.tables.data
-    await other.tables.open(DEFINITIONS)
+    other = await beside(bench)
     first, moved, ours = quote(1), quote(1, revision=1, lead_id="L1"), quote(1, revision=revision, lead_id="L2")
     await process(other.processor, batch(QUOTES, 0, [first]))
     bench.tables.data.offsets["quote_sent:1"] = 0
@@ -302,9 +306,7 @@ async def test_records_that_contradict_each_other_for_good_are_a_defect(bench: B
 async def test_no_event_is_refused_for_a_place_that_it_has(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """An account is exactly full; a deal of it moves between two reads, so that it seems to be told of it twice."""
     monkeypatch.setattr(fold, "MAX_ENTITIES", 2)
-    other = Bench()
-    other.tables.data = bench.tables.data
-    await other.tables.open(DEFINITIONS)
+    other = await beside(bench)
     first = [deal(1, lead_id="L1", account_id="A"), deal(2, lead_id="L2", account_id="A")]
     moved, ours = (deal(1, revision=number, lead_id=f"L{number + 2}", account_id="A") for number in (1, 2))
     await process(other.processor, batch(DEALS, 0, list(first)))
@@ -318,9 +320,7 @@ async def test_no_event_is_refused_for_a_place_that_it_has(bench: Bench, monkeyp
 async def test_no_event_is_refused_for_a_place_that_its_lead_has(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full lead's only deal is withdrawn after it was read for another: that one has a place, and no letter."""
     monkeypatch.setattr(fold, "MAX_ENTITIES", 1)
-    other = Bench()
-    other.tables.data = bench.tables.data
-    await other.tables.open(DEFINITIONS)
+    other = await beside(bench)
     first, withdrawn, ours = deal(1, lead_id="L1"), deal(1, revision=1, retracted=True), deal(2, lead_id="L1")
     await process(other.processor, batch(DEALS, 0, [first]))
     bench.tables.data.offsets["deal_closed:1"] = 0
@@ -335,9 +335,7 @@ async def test_a_place_that_is_freed_before_the_refusal_is_committed_is_taken(
 ) -> None:
     """What was refused on what is not so any more is merged after all; its letter stands, and says what was so then."""
     monkeypatch.setattr(fold, "MAX_ENTITIES", 1)
-    other = Bench()
-    other.tables.data = bench.tables.data
-    await other.tables.open(DEFINITIONS)
+    other = await beside(bench)
     first, withdrawn = deal(1, lead_id="L1", account_id="A"), deal(1, revision=1, retracted=True)
     ours = deal(2, lead_id="L2", account_id="A")
     await process(other.processor, batch(DEALS, 0, [first]))
@@ -353,9 +351,7 @@ async def test_a_place_that_the_same_batch_frees_is_taken_after_a_conflict_too(
 ) -> None:
     """Others give a lead the full account that the batch withdraws a deal from: the batch fits, so nothing is refused."""
     monkeypatch.setattr(fold, "MAX_ENTITIES", 1)
-    other = Bench()
-    other.tables.data = bench.tables.data
-    await other.tables.open(DEFINITIONS)
+    other = await beside(bench)
     first, withdrawn = deal(9, lead_id="L9", account_id="A"), deal(9, revision=1, retracted=True)
     ours, named = deal(1, lead_id="L1"), lead(1, account_id="A")
     await process(other.processor, batch(DEALS, 0, [first]))
@@ -371,9 +367,7 @@ async def test_a_batch_that_fits_is_not_halved_for_what_was_read_at_two_instants
 ) -> None:
     """A deal moves between two reads, so that its account seems too full for the batch, which withdraws one of it."""
     monkeypatch.setattr(fold, "MAX_ENTITIES", 2)
-    other = Bench()
-    other.tables.data = bench.tables.data
-    await other.tables.open(DEFINITIONS)
+    other = await beside(bench)
     first = [deal(1, lead_id="L1", account_id="A"), deal(2, lead_id="L2", account_id="A")]
     moved, again = (deal(1, revision=number, lead_id=f"L{number + 2}", account_id="A") for number in (1, 2))
     ours = [deal(3, lead_id="L5", account_id="A"), deal(2, revision=1, retracted=True), again]
@@ -388,9 +382,7 @@ async def test_a_batch_that_fits_is_not_halved_for_what_was_read_at_two_instants
 async def test_halving_after_a_conflict_sends_no_letter_twice(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """An account is full only after another worker's commit; the letter of what is no event is safe by then."""
     monkeypatch.setattr(fold, "MAX_ENTITIES", 1)
-    other = Bench()
-    other.tables.data = bench.tables.data
-    await other.tables.open(DEFINITIONS)
+    other = await beside(bench)
     bench.tables.data.offsets["deal_closed:1"] = 0
     theirs = deal(9, lead_id="L9", account_id="A")
     bench.tables.before_commit = [lambda: process(other.processor, batch(DEALS, 0, [theirs]))]
@@ -401,9 +393,7 @@ async def test_halving_after_a_conflict_sends_no_letter_twice(bench: Bench, monk
 
 async def test_a_conflict_sends_no_letter_twice(bench: Bench) -> None:
     """What was refused is in the dead-letter topic once, though the batch is merged again."""
-    other = Bench()
-    other.tables.data = bench.tables.data
-    await other.tables.open(DEFINITIONS)
+    other = await beside(bench)
     bench.tables.before_commit = [lambda: process(other.processor, batch(LEADS, 0, [lead(0)]))]
     values: list[bytes | None] = [quote(1), b"no json", quote(2, currency="XXX"), None]
     assert await process(bench.processor, batch(QUOTES, 0, values)) is None
@@ -616,9 +606,7 @@ async def test_two_of_them_that_speak_of_one_lead_both_count(bench: Bench) -> No
 
 async def test_what_others_change_meanwhile_does_not_part_them(bench: Bench) -> None:
     """Another worker's commit comes between: they are merged again, together."""
-    other = Bench()
-    other.tables.data = bench.tables.data
-    await other.tables.open(DEFINITIONS)
+    other = await beside(bench)
     await bench.tables.start_at("quote_sent", 1, 0)
     first, second = quote(1), quote(2, amount="7")
     bench.tables.before_commit = [lambda: process(other.processor, batch(LEADS, 0, [lead(0)]))]
@@ -659,9 +647,7 @@ async def test_a_batch_is_merged_onto_what_the_one_before_writes(bench: Bench) -
 @pytest.mark.usefixtures("all_are_large")
 async def test_what_was_merged_onto_a_commit_that_was_refused_is_merged_again(bench: Bench) -> None:
     """Another worker's commit comes before the first: neither batch may overwrite what that brought."""
-    other = Bench()
-    other.tables.data = bench.tables.data
-    await other.tables.open(DEFINITIONS)
+    other = await beside(bench)
     newer, older = deal(3, lead_id="L0", amount="30"), quote(2, amount="7")
 
     async def meddle() -> None:

@@ -1,6 +1,5 @@
 """What an archive holds: which log, which files, and exactly which positions of each partition."""
 
-import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import pairwise
@@ -10,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from salesfx.durable import sync_folder
 from salesfx.errors import NeedsAttentionError
 from salesfx.event_log.piece import LogIncompleteError
 from salesfx.kafka_log import CLUSTER, OtherLogError
@@ -160,12 +160,3 @@ def store_manifest(folder: Path, manifest: Manifest) -> None:
     sync_folder(folder)
     write_private(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1).decode() + "\n")
     sync_folder(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder written to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from salesfx.definitions import Definitions, made_under
 from salesfx.event_log import LogSource
-from salesfx.looking_back.arrivals import Advance, arrivals, milliseconds
+from salesfx.looking_back.arrivals import Advance, divided, milliseconds
 from salesfx.looking_back.folding import MonthFold
 from salesfx.reading.month import Month
 from salesfx.reading.numbers import of_month
@@ -44,15 +44,14 @@ async def known_at(
         advance: Told how far it is.
 
     Raises:
-        UndatedLogError: The log does not tell when Kafka got an event.
+        UndatedLogError: The log does not tell whether Kafka had got an event by then.
         KafkaAwayError, OtherLogError, LogIncompleteError: The log cannot be read, or is not the tables' whole log.
 
     """
     definitions = made_under(snapshot.definitions, ours)
     folded, limit, later = MonthFold(Rules(definitions), month), milliseconds(moment), 0
-    async for read in arrivals(log, await log.ranges(snapshot.offsets), advance):
-        by_then = [arrival for arrival in read if arrival.timestamp <= limit]
-        later += len(read) - len(by_then)
-        folded.take(by_then)
+    async for read in divided(log, await log.ranges(snapshot.offsets), limit, advance):
+        folded.take(read.by_then)
+        later += len(read.later)
     report = report_of(of_month(folded.table), month, definitions.currency)
     return Known(report, folded.events, folded.refused, later)

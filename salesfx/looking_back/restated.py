@@ -19,7 +19,7 @@ from salesfx.looking_back.arrivals import (
     REPLAYING,
     Advance,
     Arrival,
-    arrivals,
+    divided,
     milliseconds,
     moment_of,
 )
@@ -127,7 +127,7 @@ async def restated(
         advance: Told how far it is.
 
     Raises:
-        UndatedLogError: The log does not tell when Kafka got an event.
+        UndatedLogError: The log does not tell whether Kafka had got an event by then.
         KafkaAwayError, OtherLogError, LogIncompleteError: The log cannot be read, or is not the tables' whole log.
         SalesfxError: There is no room for what came after in the temporary folder.
 
@@ -136,9 +136,9 @@ async def restated(
     folded, limit = MonthFold(Rules(definitions), month), milliseconds(since)
     timezone = ZoneInfo(definitions.timezone)
     with in_temporary_folder("Telling what was restated"), closing(Later()) as later:
-        async for read in arrivals(log, await log.ranges(snapshot.offsets), advance):
-            folded.take([arrival for arrival in read if arrival.timestamp <= limit])
-            later.add(arrival for arrival in read if arrival.timestamp > limit)
+        async for read in divided(log, await log.ranges(snapshot.offsets), limit, advance):
+            folded.take(read.by_then)
+            later.add(read.later)
         before, then = folded.events, dict(folded.table)
         events = []
         for arrival in later.in_order():

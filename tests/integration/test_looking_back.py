@@ -192,16 +192,29 @@ async def test_a_log_that_is_not_complete_is_refused(site: Site) -> None:
         assert "events that they count are gone" in error
 
 
-async def test_times_that_senders_claim_are_refused(site: Site) -> None:
-    """A topic with CreateTime has the senders' clocks in it, which do not tell what Kafka knew."""
-    with site.admin() as admin:
-        config = {"message.timestamp.type": "CreateTime"}
-        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, site.topic("deal_closed"), config)])
-    await make_tables(site, EXAMPLE, SALESFX_ALLOW_RETENTION="true")
+async def test_times_that_senders_claim_are_refused_until_the_topic_is_put_right(site: Site) -> None:
+    """A topic with CreateTime has the senders' clocks in it, which do not tell what Kafka knew; it is dated from then on."""
+    _timestamps(site, "CreateTime")
+    messages = [message._replace(partition=0) for message in EXAMPLE]
+    await make_tables(site, messages, SALESFX_ALLOW_RETENTION="true")
     for arguments in (["kpi", "--month", "2026-10", "--known-at", "2026-01-01"], ["restated", "2026-10"]):
         status, out, error = await command(site, *arguments)
         assert (status, out) == (2, "")
         assert "(CreateTime), not the time at which Kafka got it" in error
+    _timestamps(site, "LogAppendTime")
+    before = await moment()
+    await make_tables(site, [next(each for each in messages if each.topic == "deal_closed")])  # it came already
+    after, live = await moment(), await output(site, "kpi", "--month", "2026-10", "--json")
+    assert await output(site, "kpi", "--month", "2026-10", "--json", "--known-at", after) == live
+    status, out, error = await command(site, "kpi", "--month", "2026-10", "--known-at", before)
+    assert (status, out) == (2, "")
+    assert "ask for a moment after that" in error
+
+
+def _timestamps(site: Site, kind: str) -> None:
+    with site.admin() as admin:
+        config = {"message.timestamp.type": kind}
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, site.topic("deal_closed"), config)])
 
 
 async def test_tables_that_differ_from_the_log_are_told_of(site: Site) -> None:

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -269,6 +269,54 @@ async def test_times_that_senders_claim_are_refused() -> None:
         await known(log, {}, OCTOBER, BEGIN)
     with pytest.raises(UndatedLogError):
         await changed(log, {}, OCTOBER, BEGIN)
+
+
+def put_right_later(claimed: int = 0) -> tuple[ListedLog, Cells]:
+    """Give a log whose first two messages have the sender's time, its third Kafka's, and the tables of all."""
+    messages = [
+        (at, event("lead_created", lead, "2026-10-01T09:00:00Z"))
+        for at, lead in ((claimed, "L"), (claimed, "M"), (5, "N"))
+    ]
+    log = log_of(messages)
+    records = log.partitions["lead_created"]
+    records[:2] = [record._replace(timestamp_type=CREATE_TIME) for record in records[:2]]
+    return log, folded([message for _, message in messages])
+
+
+@pytest.mark.parametrize("claimed", [0, 999], ids=["a moment before", "a moment long after"])
+async def test_what_came_before_a_message_that_kafka_dated_was_known_by_then(claimed: int) -> None:
+    """A topic that was put right is looked back in from then on, whatever its senders' clocks said before."""
+    log, cells = put_right_later(claimed)
+    seen = await known(log, cells, OCTOBER, BEGIN + timedelta(seconds=5))
+    assert (seen.events, seen.later, seen.report.lead_flow.total) == (3, 0, 3)
+    answer = await changed(log, cells, OCTOBER, BEGIN + timedelta(seconds=5))
+    assert (answer.events_before, answer.events_after, answer.agrees) == (3, 0, True)
+
+
+async def test_whether_it_was_known_before_that_nobody_can_tell() -> None:
+    """The refusal names the message, and from when on one may ask."""
+    log, cells = put_right_later()
+    for ask in (known, changed):
+        with pytest.raises(UndatedLogError, match=r"lead_created\[0\]@1 .* got it before 2026-11-01T00:00:05\+00:00"):
+            await ask(log, cells, OCTOBER, BEGIN + timedelta(seconds=4))
+
+
+@given(arrived, st.integers(0, 6), st.data())
+async def test_with_senders_times_the_answer_is_the_same_or_there_is_none(
+    messages: list[tuple[int, tuple[str, bytes]]], until: int, data: st.DataObject
+) -> None:
+    """No sender's clock moves a number."""
+    messages = sorted(messages, key=lambda message: message[0])
+    cells, moment = folded([message for _, message in messages]), BEGIN + timedelta(seconds=until)
+    log = log_of(messages)
+    right = await known(log, cells, OCTOBER, moment)
+    for records in log.partitions.values():
+        for place, record in enumerate(records):
+            claimed = data.draw(st.none() | st.integers(0, 6))
+            if claimed is not None:
+                records[place] = record._replace(timestamp=milliseconds(claimed), timestamp_type=CREATE_TIME)
+    with suppress(UndatedLogError):
+        assert await known(log, cells, OCTOBER, moment) == right
 
 
 async def test_tables_that_say_something_else_are_told_of() -> None:

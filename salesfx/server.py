@@ -43,7 +43,7 @@ _BACKLOG = 128
 """Connections that wait for being accepted, also while one application gives way to another."""
 _LISTED, _MOST_LISTED = 1000, 10_000
 """Contributions in one explanation: by default, and at most."""
-_QUESTION = ("month", "metric", "source", "salesperson", "category", "limit")
+_QUESTION = ("month", "metric", "source", "salesperson", "category", "limit", "lang")
 _FLOW_QUESTION = ("source", "at")
 _EXPLAINED_AT_ONCE, _WAITING = 2, 8
 _HEADERS = {
@@ -361,6 +361,7 @@ def _question(query: Mapping[str, str]) -> Question:
         salesperson=query.get("salesperson"),
         category=query.get("category"),
         limit=int(limit),
+        lang=query.get("lang", "en"),
     )
 
 

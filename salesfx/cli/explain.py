@@ -142,7 +142,7 @@ def print_contribution(shown: Shown, console: Console) -> None:
         f"source {shown.source}",
         f"salesperson {shown.salesperson}",
     ]
-    lines = [", ".join(place), *(f"- {why}" for why in shown.why)]
+    lines = [", ".join(place), *(f"- {why.says}" for why in shown.why)]
     lines += [
         f"{event.decides}: {event.kind} {event.id} at {event.topic}[{event.partition}]@{event.offset}"
         for event in shown.events

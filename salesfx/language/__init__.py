@@ -1,11 +1,13 @@
 """Languages: words, and numbers, months and money as each language writes them (by CLDR)."""
 
+from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 
 from babel.dates import format_skeleton
 from babel.numbers import format_currency, format_decimal, format_percent
 
+from salesfx.language.reasons import REASONS
 from salesfx.language.words import WORDS
 
 LANGUAGES = tuple(WORDS)
@@ -23,10 +25,22 @@ class Language:
         """
         self.code = code
         self._words = WORDS[code]
+        self._reasons = REASONS[code]
 
     def word(self, name: str) -> str:
         """Give a word or sentence by its name."""
         return self._words[name]
+
+    def reason(self, sentence: str, values: Mapping[str, str]) -> str:
+        """Write why something counts where it counts, like "won on 2026-11-18".
+
+        Args:
+            sentence: Its name.
+            values: What is put in; a category is translated.
+
+        """
+        shown = {name: self._reasons[value] if name == "category" else value for name, value in values.items()}
+        return self._reasons[sentence].format_map(shown)
 
     def count(self, number: int) -> str:
         """Write a whole number, like 1,234."""

@@ -14,13 +14,14 @@ from salesfx.errors import SalesfxError
 from salesfx.events import DealClosed, LeadCreated, QuoteSent
 from salesfx.fold import decode_account, decode_lead, decode_standing
 from salesfx.kpi import Breakdown, source_of, summarise
+from salesfx.language import LANGUAGES, Language
 from salesfx.lead import ACCOUNT, DEAL, HOMES, LEAD, QUOTE, Lead, Standing
 from salesfx.money import decimal_string
 from salesfx.reading.month import Month
 from salesfx.reading.numbers import Numbers, Person, of_month
 from salesfx.reading.prefilter import Prefilter
 from salesfx.reading.reader import Reader, with_views
-from salesfx.reading.reasons import Decider, Reasons, reasons
+from salesfx.reading.reasons import About, Decider, Reason, Reasons, not_told, reasons
 from salesfx.reading.report import CATEGORIES
 from salesfx.rules import Rules
 from salesfx.settings import Settings
@@ -54,6 +55,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     category: str | None = None
     limit: int | None = None
     """How many contributions to list; None: all. It changes neither sum nor count."""
+    lang: str = "en"
+    """Of the sentences that say why."""
 
     def __post_init__(self) -> None:
         """Refuse a number that the tables do not have.
@@ -76,6 +79,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
                 f"{self.metric} is broken down by source and by salesperson, each by itself; the tables have no number of "
                 "both. Ask for one of them."
             )
+        if self.lang not in LANGUAGES:
+            raise QuestionError(f"{self.lang[:50]!r} is no language of ours: it is one of {', '.join(LANGUAGES)}.")
         for name, value in self.filters.items():
             if not is_text(value):
                 raise QuestionError(f"{name}: {value[:50]!r} is no text, so nothing has that name.")
@@ -122,10 +127,18 @@ def is_text(given: str) -> bool:
     return True
 
 
+class Why(msgspec.Struct, frozen=True):
+    """One reason for which something counts where it counts."""
+
+    about: About
+    says: str
+    """A sentence without a full stop."""
+
+
 class Place(msgspec.Struct, frozen=True):
     """Where an entity's winning event lies in Kafka, and what it decides here."""
 
-    decides: str
+    decides: About
     kind: str
     id: str
     topic: str
@@ -148,7 +161,7 @@ class Shown(msgspec.Struct, frozen=True):
     category: str | None
     salesperson: str
     number: int | str
-    why: list[str]
+    why: list[Why]
     events: list[Place]
 
 
@@ -245,7 +258,7 @@ class _Explainer:
         self._metric = metric
         self._rules = Rules(settings.definitions)
         self._prefilter = Prefilter(metric, question.month, settings.sales_cycle_days)
-        self._shower = Shower(view, settings, self._rules)
+        self._shower = Shower(view, settings, self._rules, Language(question.lang))
 
     async def explanation(self, advance: Advance) -> Explanation:
         question, kept = self._question, _Kept(self._question.limit)
@@ -310,9 +323,10 @@ def of_own_account(ref: str, lead: Lead, rules: Rules) -> Iterator[Contribution]
 class Shower:
     """Puts contributions into words, with what their leads and the records of places say."""
 
-    def __init__(self, view: View, settings: Settings, rules: Rules) -> None:
+    def __init__(self, view: View, settings: Settings, rules: Rules, language: Language) -> None:
         self._view = view
         self._rules = rules
+        self._language = language
         self._topics = {kind: settings.kafka_topic(topic) for kind, topic in _TOPICS.items()}
 
     async def shown(self, contributions: Iterable[Contribution]) -> list[Shown]:
@@ -328,26 +342,27 @@ class Shower:
             for ref, record in standings.items():
                 own[ref] = None if record is None else decode_standing(record)
             for each, (why, deciders) in zip(some, found, strict=True):
-                shown.append(self._one(each, leads.get(each.lead), why, self._places(deciders, own)))
+                shown.append(self._one(each, leads.get(each.lead), why, list(self._places(deciders, own))))
         return shown
 
     def _reasons(self, contribution: Contribution, leads: Mapping[str, Lead]) -> Reasons:
         try:
             return reasons(contribution, leads[contribution.lead], self._rules)
-        except KeyError:  # an account tells of what its lead does not know: somebody has changed the records
-            return Reasons([f"the record of {contribution.lead} does not tell of it; run `salesfx audit`"], [])
+        except KeyError:
+            return not_told(contribution)
 
-    def place(self, decides: str, ref: str, standing: Standing) -> Place:
-        """Say where an entity's winning event lies."""
-        kind, key = split(ref)
-        topic = self._topics[kind + ":"]
-        return Place(decides, kind, key, topic, standing.partition, standing.offset)
+    def topic(self, kind: str) -> str:
+        """Name the topic in Kafka of leads, quotes or deals."""
+        return self._topics[kind + ":"]
 
-    def _places(self, deciders: Iterable[Decider], standings: Mapping[str, Standing | None]) -> list[Place]:
-        places = ((decider, standings[decider.entity]) for decider in deciders)
-        return [self.place(decider.decides, decider.entity, at) for decider, at in places if at is not None]
+    def _places(self, deciders: Iterable[Decider], standings: Mapping[str, Standing | None]) -> Iterator[Place]:
+        """Say where the winning events of entities lie."""
+        for decider in deciders:
+            kind, key = split(decider.entity)
+            if (at := standings[decider.entity]) is not None:
+                yield Place(decider.decides, kind, key, self.topic(kind), at.partition, at.offset)
 
-    def _one(self, contribution: Contribution, lead: Lead | None, why: list[str], events: list[Place]) -> Shown:
+    def _one(self, contribution: Contribution, lead: Lead | None, why: list[Reason], events: list[Place]) -> Shown:
         kind, key = split(contribution.entity)
         source = contribution.source
         if source is None:
@@ -362,7 +377,7 @@ class Shower:
             category=contribution.category,
             salesperson=contribution.salesperson,
             number=in_units(contribution.metric, contribution.number),
-            why=why,
+            why=[Why(each.about, self._language.reason(each.sentence, each.values)) for each in why],
             events=events,
         )
 

@@ -1,27 +1,54 @@
-"""Why something counts where it counts, in words, and the events that decide it."""
+"""Why something counts where it counts, and the events that decide it."""
 
+from enum import StrEnum
 from typing import NamedTuple
 
 from salesfx.account import EXPANSION, PlannedQuote, WonDeal
 from salesfx.attribution import Contribution
 from salesfx.business_time import iso_day
-from salesfx.kpi import UNASSIGNED, UNATTRIBUTED, UNKNOWN, qualifying_quotes, source_of
+from salesfx.kpi import UNASSIGNED, qualifying_quotes, source_of
 from salesfx.lead import ACCOUNT, DEAL, LEAD, QUOTE, DealFacts, Lead, QuoteFacts
 from salesfx.rules import Rules
+
+
+class About(StrEnum):
+    """What of a contribution a reason explains, or an event decides."""
+
+    DATE = "date"
+    VALUE = "value"
+    WON = "won"
+    """That its lead has become a customer."""
+    SALE = "sale"
+    CATEGORY = "category"
+    ACCOUNT = "account"
+    SOURCE = "source"
+    SALESPERSON = "salesperson"
+    RECORDS = "records"
+    """That they do not fit together."""
 
 
 class Decider(NamedTuple):
     """An entity whose winning event decides something about a contribution."""
 
-    decides: str
+    decides: About
     entity: str
     """Reference."""
 
 
-class Reasons(NamedTuple):
-    """Sentences without a full stop, and the entities behind them, each once."""
+class Reason(NamedTuple):
+    """One reason; `salesfx.language.reasons` has the sentence."""
 
-    why: list[str]
+    about: About
+    sentence: str
+    """Its name."""
+    values: dict[str, str]
+    """What is put in."""
+
+
+class Reasons(NamedTuple):
+    """Reasons, and the entities behind them, each once."""
+
+    why: list[Reason]
     deciders: list[Decider]
 
 
@@ -40,107 +67,119 @@ def reasons(contribution: Contribution, lead: Lead, rules: Rules) -> Reasons:
         found = _of_qualified(contribution, lead, rules)
     else:
         found = _of_sale(contribution, contribution.placed.item, lead, rules)
-    found.why.append(_source_words(contribution.lead, lead, rules))
-    found.why.append(_salesperson_words(contribution, lead, rules))
+    found.why.append(_source(contribution.lead, lead, rules))
+    found.why.append(_salesperson(contribution, lead, rules))
     if contribution.lead.startswith(LEAD):
-        found.deciders.append(Decider("source", contribution.lead))
+        found.deciders.append(Decider(About.SOURCE, contribution.lead))
     deciders = {decider.entity: decider for decider in reversed(found.deciders)}
     return Reasons(found.why, list(reversed(deciders.values())))
 
 
+def not_told(contribution: Contribution) -> Reasons:
+    """Say that a lead's record does not tell of a contribution that an account tells of: somebody has changed them."""
+    return Reasons([_reason(About.RECORDS, "not_told", lead=contribution.lead)], [])
+
+
+def _reason(about: About, sentence: str, **values: str) -> Reason:
+    return Reason(about, sentence, values)
+
+
 def _of_new_lead(contribution: Contribution) -> Reasons:
-    return Reasons([f"came in on {contribution.date}"], [Decider("date", contribution.lead)])
+    why = _reason(About.DATE, "came_in", date=contribution.date)
+    return Reasons([why], [Decider(About.DATE, contribution.lead)])
 
 
 def _of_qualified(contribution: Contribution, lead: Lead, rules: Rules) -> Reasons:
     qualifying = [key for _, key in qualifying_quotes(lead, rules)]
     first, latest = qualifying[0], qualifying[-1]
-    why = [f"first qualifying quote on {contribution.date}: {first}"]
-    deciders = [Decider("date", QUOTE + first)]
+    why = [_reason(About.DATE, "first_quote", date=contribution.date, quote=first)]
+    deciders = [Decider(About.DATE, QUOTE + first)]
     if contribution.metric == "qualified_leads_value":
         sent = rules.time.local(lead.quotes[latest].occurred_at).date
-        why[0] += f"; value of {'it, its only one' if latest == first else f'its latest, {latest} sent {sent}'}"
-        deciders.append(Decider("value", QUOTE + latest))
+        if latest == first:
+            why.append(_reason(About.VALUE, "value_of_only_quote"))
+        else:
+            why.append(_reason(About.VALUE, "value_of_latest_quote", quote=latest, date=sent))
+        deciders.append(Decider(About.VALUE, QUOTE + latest))
     elif contribution.metric == "cohort_customers":
         closed, key = min((deal.occurred_at, key) for key, deal in lead.deals.items() if deal.outcome == "won")
-        why.append(f"won deal {key} of {rules.time.local(closed).date}")
-        deciders.append(Decider("won", DEAL + key))
+        why.append(_reason(About.WON, "customer", deal=key, date=rules.time.local(closed).date))
+        deciders.append(Decider(About.WON, DEAL + key))
     return Reasons(why, deciders)
 
 
 def _of_sale(contribution: Contribution, item: WonDeal | PlannedQuote, lead: Lead, rules: Rules) -> Reasons:
-    key = contribution.entity.partition(":")[2]
+    key, date = contribution.entity.partition(":")[2], contribution.date
     if isinstance(item, WonDeal):
-        why = [f"won on {contribution.date}"]
+        why = [_reason(About.SALE, "won", date=date)]
         entity: DealFacts | QuoteFacts = lead.deals[key]
     else:
         entity = quote = lead.quotes[key]
         if quote.expected_close_on is None:
-            timing = f"planned on {contribution.date}: sent {iso_day(item.day)} + {rules.sales_cycle_days} days"
+            days = str(rules.sales_cycle_days)
+            timing = _reason(About.SALE, "planned", date=date, sent=iso_day(item.day), days=days)
         else:
-            timing = f"expected to close on {contribution.date}"
-        why = [timing, "the latest qualifying quote of its lead that no deal has closed"]
-        if not contribution.lead.startswith(LEAD):
-            why[1] = "no deal has closed it"
-    deciders = [Decider("sale", contribution.entity)]
-    category, cover = _category_words(contribution)
+            timing = _reason(About.SALE, "expected", date=date)
+        is_of_lead = contribution.lead.startswith(LEAD)
+        why = [timing, _reason(About.SALE, "latest_open_quote" if is_of_lead else "open_quote")]
+    deciders = [Decider(About.SALE, contribution.entity)]
+    category, cover = _category(contribution)
     if cover is not None:
-        deciders.append(Decider("category", DEAL + cover.deal_id))
-    return Reasons([*why, category, _account_words(contribution, entity, lead)], deciders)
+        deciders.append(Decider(About.CATEGORY, DEAL + cover.deal_id))
+    return Reasons([*why, category, _account(contribution, entity, lead)], deciders)
 
 
-def _category_words(contribution: Contribution) -> tuple[str, WonDeal | None]:
+def _category(contribution: Contribution) -> tuple[Reason, WonDeal | None]:
     placed = contribution.placed
     assert placed is not None  # noqa: S101 - only sales have a category
-    name, item, cover = placed.category.replace("_", " "), placed.item, placed.decided_by
+    category, item, cover = placed.category, placed.item, placed.decided_by
     if cover is None:
-        if isinstance(item, WonDeal) and item.category is not None:
-            return f"{name} by the CRM's own category: the account has no earlier won deal here", None
-        return f"{name}: no earlier won deal", None
+        of_crm = isinstance(item, WonDeal) and item.category is not None
+        return _reason(About.CATEGORY, "category_of_crm" if of_crm else "category_first", category=category), None
+    sentence = "category_covered" if category == EXPANSION else "category_ended"
     until = iso_day(cover.covered_until)
-    if placed.category == EXPANSION:
-        return f"{name}: covered until {until} by {cover.deal_id}", cover
-    return f"{name}: coverage by {cover.deal_id} ended {until}", cover
+    return _reason(About.CATEGORY, sentence, category=category, until=until, deal=cover.deal_id), cover
 
 
-def _account_words(contribution: Contribution, entity: DealFacts | QuoteFacts, lead: Lead) -> str:
+def _account(contribution: Contribution, entity: DealFacts | QuoteFacts, lead: Lead) -> Reason:
     kind = contribution.entity.partition(":")[0]
     if not contribution.account.startswith(ACCOUNT):
-        return (
-            "nobody names an account: " + ("the lead" if contribution.lead.startswith(LEAD) else "it") + " is its own"
-        )
-    account = contribution.account.removeprefix(ACCOUNT)
+        is_of_lead = contribution.lead.startswith(LEAD)
+        return _reason(About.ACCOUNT, "account_is_lead" if is_of_lead else "account_is_itself")
     if entity.account_id is not None:
-        return f"account {account}: named by the {kind}"
-    if lead.facts is not None and lead.facts.account_id is not None:
-        return f"account {account}: its lead's"
-    return f"account {account}: named by the latest quote or deal beside it that names one"
+        sentence = f"account_by_{kind}"
+    elif lead.facts is not None and lead.facts.account_id is not None:
+        sentence = "account_of_lead"
+    else:
+        sentence = "account_beside"
+    return _reason(About.ACCOUNT, sentence, account=contribution.account.removeprefix(ACCOUNT))
 
 
-def _source_words(ref: str, lead: Lead, rules: Rules) -> str:
+def _source(ref: str, lead: Lead, rules: Rules) -> Reason:
     if not ref.startswith(LEAD):
-        return f"has no lead: its source is {UNATTRIBUTED}"
+        return _reason(About.SOURCE, "source_without_lead")
     if lead.facts is None:
-        state = "has not come" if lead.own is None else "is retracted"
-        return f"the event of its lead {state}: its source is {UNKNOWN}"
+        return _reason(About.SOURCE, "source_not_come" if lead.own is None else "source_retracted")
     name, written = source_of(ref, lead, rules), lead.facts.source
     if written is None:
-        return f"the lead names no source: it is {UNKNOWN}"
-    return f"source {name}" if written == name else f"source {written!r} counts as {name}"
+        return _reason(About.SOURCE, "source_not_named")
+    if written == name:
+        return _reason(About.SOURCE, "source", source=name)
+    return _reason(About.SOURCE, "source_alias", written=repr(written), source=name)
 
 
-def _salesperson_words(contribution: Contribution, lead: Lead, rules: Rules) -> str:
+def _salesperson(contribution: Contribution, lead: Lead, rules: Rules) -> Reason:
     kind, _, key = contribution.entity.partition(":")
     named_by = kind
     if contribution.metric == "leads":
         named = lead.facts.salesperson if lead.facts is not None else None
     elif kind == "lead":
-        named, named_by = lead.quotes[qualifying_quotes(lead, rules)[0][1]].salesperson, "first qualifying quote"
+        named, named_by = lead.quotes[qualifying_quotes(lead, rules)[0][1]].salesperson, "first_quote"
     else:
         entity: DealFacts | QuoteFacts = lead.deals[key] if kind == "deal" else lead.quotes[key]
         named = entity.salesperson
     if named is not None:
-        return f"salesperson {named}: named by the {named_by}"
+        return _reason(About.SALESPERSON, f"salesperson_by_{named_by}", salesperson=named)
     if contribution.salesperson == UNASSIGNED and (lead.facts is None or lead.facts.salesperson is None):
-        return f"nobody names a salesperson: {UNASSIGNED}"
-    return f"salesperson {contribution.salesperson}: its lead's"
+        return _reason(About.SALESPERSON, "salesperson_of_nobody")
+    return _reason(About.SALESPERSON, "salesperson_of_lead", salesperson=contribution.salesperson)

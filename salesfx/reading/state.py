@@ -14,6 +14,7 @@ from salesfx.business_time import iso_day, iso_instant
 from salesfx.errors import SalesfxError
 from salesfx.fold import decode_account, decode_lead, decode_standing
 from salesfx.kpi import summarise
+from salesfx.language import Language
 from salesfx.lead import ACCOUNT, DEAL, LEAD, QUOTE, DealFacts, Lead, LeadFacts, QuoteFacts, Standing
 from salesfx.money import decimal_string
 from salesfx.reading.explanation import Shower, Shown, in_units, is_text, of_own_account, split
@@ -131,7 +132,7 @@ class _Finder:
         self._view = view
         self._rules = Rules(settings.definitions)
         self._currency = settings.currency
-        self._shower = Shower(view, settings, self._rules)
+        self._shower = Shower(view, settings, self._rules, Language("en"))
 
     async def state(self, kind: str, key: str) -> State:
         record = (await self._view.read([f"{kind}:{key}"]))[f"{kind}:{key}"]
@@ -224,24 +225,23 @@ class _Finder:
         return Entity(
             kind=kind,
             id=key,
-            version=None if standing is None else self._version(kind, key, standing),
+            version=None if standing is None else self._version(kind, standing),
             date=None if standing is None else self._rules.time.local(standing.occurred_at).date,
             lives_in=standing.home or None if standing is not None else None,
             fields={} if facts is None else _fields(facts),
             qualifies=self._rules.qualifies(facts) if isinstance(facts, QuoteFacts) else None,
         )
 
-    def _version(self, kind: str, key: str, standing: Standing) -> Version:
-        place = self._shower.place("", f"{kind}:{key}", standing)
+    def _version(self, kind: str, standing: Standing) -> Version:
         return Version(
             revision=standing.revision,
             recorded_at=iso_instant(standing.recorded_at),
             event_id=standing.event_id,
             occurred_at=iso_instant(standing.occurred_at),
             retracted=standing.retracted,
-            topic=place.topic,
-            partition=place.partition,
-            offset=place.offset,
+            topic=self._shower.topic(kind),
+            partition=standing.partition,
+            offset=standing.offset,
         )
 
 

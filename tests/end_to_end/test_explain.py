@@ -74,7 +74,7 @@ async def test_every_number_of_the_worked_example(kafka: str, redis_url: str, na
         conversion = await asyncio.to_thread(command, site.environ, "explain", month, "conversion")
         assert conversion["ratio"] == report["conversion"]["ratio"]
     november = await asyncio.to_thread(command, site.environ, "explain", "2026-11", "booked_sales")
-    assert november["contributions"][0]["why"][1] == "expansion: covered until 2027-06-01 by D0"
+    assert november["contributions"][0]["why"][1]["says"] == "expansion: covered until 2027-06-01 by D0"
     deal = await asyncio.to_thread(command, site.environ, "show", "deal", "D1")
     assert Place(*(deal["entity"]["version"][name] for name in ("topic", "partition", "offset"))) == at["deal", "D1"]
 

@@ -207,7 +207,7 @@ def test_what_makes_a_number_up_fits_a_phone(browser: Browser, stack: StackProce
     wall.page.locator("#title-booked button").click()
     dialog, scroll = wall.page.get_by_role("dialog"), wall.page.locator("dialog .scroll")
     row = dialog.get_by_role("row").filter(has_text="D1")
-    for part in ("290,00", "web", "won on"):
+    for part in ("290,00", "web", "спечелена на", "търговец Maria"):
         expect(row.get_by_role("cell").filter(has_text=part).first).to_be_in_viewport(ratio=1)
     assert scroll.evaluate("(e) => e.scrollWidth <= e.clientWidth")
     expect(dialog.get_by_role("button", name=WORDS["bg"]["close"])).to_be_in_viewport(ratio=1)
@@ -275,6 +275,19 @@ def serving(stack: StackProcess, *, minutes_ahead: int = 0, **environ: str) -> I
             yield process.stdout.readline().strip()
         finally:
             process.terminate()
+
+
+@pytest.mark.parametrize("language", list(WORDS))
+def test_a_wall_without_salespeople_explains_without_them(browser: Browser, stack: StackProcess, language: str) -> None:
+    """Neither as a column, nor among the reasons."""
+    with serving(stack, SALESFX_WALL_SALESPEOPLE="false") as url:
+        page = browser.new_page()
+        page.goto(f"{url}/?lang={language}")
+        page.locator("#title-booked button").click()
+        row = page.get_by_role("dialog").get_by_role("row").filter(has_text="D1")
+        expect(row).to_contain_text("web")
+        assert "Maria" not in page.locator("body").inner_text()
+        page.close()
 
 
 @pytest.fixture

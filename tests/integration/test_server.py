@@ -171,11 +171,12 @@ async def test_openmetrics_and_compression_are_negotiated(settings: Settings) ->
             "leads is not broken down by category; it has source or salesperson.",
         ),
         (EXPLAIN + "&limit=10001", 400, "limit is not a number from 0 to 10000."),
+        (EXPLAIN + "&lang=de", 400, "'de' is no language of ours: it is one of en, bg."),
         (EXPLAIN + "&limit=-1", 400, "limit is not a number from 0 to 10000."),
         (
             EXPLAIN + "&sources=web",
             400,
-            "'sources' is none of the parameters month, metric, source, salesperson, category, limit.",
+            "'sources' is none of the parameters month, metric, source, salesperson, category, limit, lang.",
         ),
         ("/api/lead-flow?sources=web", 400, "'sources' is none of the parameters source, at."),
         (
@@ -252,7 +253,14 @@ async def test_a_number_is_explained(settings: Settings) -> None:
         assert (status, response.content_type) == (200, "application/json")
         answer = json.loads(body)
         assert (answer["number"], answer["sum"], answer["count"], answer["exact"]) == ("1150.00", "1150.00", 1, True)
-        assert answer["contributions"][0]["why"][1] == "expansion: covered until 2027-06-01 by D0"
+        assert answer["contributions"][0]["why"][1] == {
+            "about": "category",
+            "says": "expansion: covered until 2027-06-01 by D0",
+        }
+        translated = json.loads((await get(url + EXPLAIN + "&category=expansion&lang=bg"))[1])["contributions"][0][
+            "why"
+        ]
+        assert translated[1]["says"].startswith("разширение: сделка D0 ")
         short = json.loads((await get(url + EXPLAIN + "&limit=0"))[1])
         assert (short["sum"], short["count"], short["contributions"]) == ("1150.00", 1, [])
     done = await asyncio.to_thread(

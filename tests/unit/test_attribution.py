@@ -1,5 +1,7 @@
 """What makes up a number adds up to it, and every contribution can be given in words."""
 
+from string import Formatter
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -7,6 +9,8 @@ from salesfx.account import Statement
 from salesfx.attribution import Contribution, of_account, of_lead
 from salesfx.fold import decode_account, decode_lead
 from salesfx.kpi import Cells, summarise
+from salesfx.language import LANGUAGES, Language
+from salesfx.language.reasons import REASONS
 from salesfx.lead import ACCOUNT, DEAL, LEAD, QUOTE, Lead
 from salesfx.reading.reasons import reasons
 from salesfx.rules import Rules
@@ -58,12 +62,13 @@ def test_contributions_add_up_to_the_cells(messages: list[tuple[str, bytes]]) ->
 @settings(max_examples=200, deadline=None)
 @given(worlds)
 def test_every_contribution_has_reasons_and_the_entities_behind_them(messages: list[tuple[str, bytes]]) -> None:
-    """Each is in words, names its own entity, and whatever decides it has a record that names its event."""
+    """Each is in words of every language, names its own entity, and whatever decides it has a record that names its event."""
     tables = folded(messages)
     leads = leads_of(tables)
     for contribution in contributions(tables):
         why, deciders = reasons(contribution, leads[contribution.lead], RULES)
-        assert all(why)
+        for language in LANGUAGES:
+            assert all(Language(language).reason(each.sentence, each.values) for each in why)
         named = [decider.entity for decider in deciders]
         assert len(named) == len(set(named))
         assert contribution.entity in named
@@ -79,3 +84,14 @@ def test_nothing_counts_twice_in_one_metric(messages: list[tuple[str, bytes]]) -
     """Each lead, quote or deal contributes at most once to a metric."""
     found = [(each.metric, each.entity) for each in contributions(folded(messages))]
     assert len(found) == len(set(found))
+
+
+def test_every_language_gives_every_reason_with_all_that_is_put_in() -> None:
+    """No sentence is missing or left over, and none leaves out a date or a name that another has."""
+    placed = [{name: places_in(sentence) for name, sentence in sentences.items()} for sentences in REASONS.values()]
+    assert placed == [placed[0]] * len(LANGUAGES)
+
+
+def places_in(sentence: str) -> set[str]:
+    """Name what is put into a sentence."""
+    return {name for _, name, _, _ in Formatter().parse(sentence) if name is not None}

@@ -1,6 +1,6 @@
 // The definition of a number, and the leads and deals behind it.
 import { el } from "./dom.js";
-import { exactMoney, monthAndYear, named, number, percent, say, words } from "./words.js";
+import { exactMoney, language, monthAndYear, named, number, percent, say, words } from "./words.js";
 
 const LISTED = 100;
 const TITLES = { leads: "leads", qualified_leads_value: "qualified", conversion: "conversion", booked_sales_value: "booked", planned_sales_value: "planned" };
@@ -17,7 +17,7 @@ export async function explain(metric, wall) {
   );
   dialog.showModal();
   try {
-    const response = await fetch(`/api/explain?${new URLSearchParams({ month: wall.month.month, metric, limit: LISTED })}`);
+    const response = await fetch(`/api/explain?${new URLSearchParams({ month: wall.month.month, metric, limit: LISTED, lang: language })}`);
     const told = await response.json();
     if (!response.ok) throw new Error(told.error);
     answer.replaceChildren(...(told.metric === "conversion" ? conversion(told, wall) : [listed(told, wall)]));
@@ -41,7 +41,7 @@ function listed(told, wall) {
     source: (each) => named(each.source),
     ...(inMoney && told.metric !== "qualified_leads_value" ? { category: (each) => words[each.category] } : {}),
     ...(wall.show_salespeople ? { salesperson: (each) => named(each.salesperson) } : {}),
-    why: (each) => each.why.filter((reason) => wall.show_salespeople || !/salesperson/.test(reason)).join("; "),
+    why: (each) => each.why.filter((reason) => wall.show_salespeople || reason.about !== "salesperson").map((reason) => reason.says).join("; "),
   };
   const shown = told.contributions;
   return el("div", {},
@@ -50,5 +50,5 @@ function listed(told, wall) {
       // Roles, because a table that a phone shows as a list would be none to a screen reader.
       el("table", { role: "table" },
         el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...Object.keys(columns).map((name) => el(`th.of-${name}`, { scope: "col", role: "columnheader" }, words.columns[name])))),
-        el("tbody", { role: "rowgroup" }, ...shown.map((each) => el("tr", { role: "row" }, ...Object.entries(columns).map(([name, cell]) => el(`td.of-${name}`, { role: "cell", lang: name === "why" ? "en" : null }, cell(each)))))))));
+        el("tbody", { role: "rowgroup" }, ...shown.map((each) => el("tr", { role: "row" }, ...Object.entries(columns).map(([name, cell]) => el(`td.of-${name}`, { role: "cell" }, cell(each)))))))));
 }

@@ -15,8 +15,6 @@ READING, REPLAYING = "log", "later"
 
 _LOG_APPEND_TIME = 1
 """Kafka's number for a timestamp that the broker set."""
-_END = 100
-"""Positions that the end of a partition is looked for in: the last of them may hold a marker of a transaction."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -28,7 +26,7 @@ class Arrival(NamedTuple):
     """A message, and when it got into Kafka; ordered by that, then by where it lies."""
 
     timestamp: int
-    """In milliseconds since 1970; the sender's where Kafka gave it none."""
+    """In milliseconds since 1970; where Kafka did not date it, a moment before which it did not come."""
     topic: str
     partition: int
     offset: int
@@ -69,8 +67,9 @@ class Divided(NamedTuple):
 async def divided(log: LogSource, ranges: list[Range], limit: int, advance: Advance) -> AsyncIterator[Divided]:
     """Read the log, each piece of it divided by a moment.
 
-    A message with its sender's time got into Kafka before the next of its partition that has Kafka's. So where that came by the
-    moment, it did as well; where that came later, or there is none, nobody can tell.
+    Kafka got a message that has its sender's time after the one before it in its partition, and before the one behind it. So where
+    one before it came later than the moment, it did as well, and is given that one's time; otherwise it came by then if one behind
+    it did, and if that came later, or there is none, nobody can tell.
 
     Args:
         log: Where the events are.
@@ -79,67 +78,70 @@ async def divided(log: LogSource, ranges: list[Range], limit: int, advance: Adva
         advance: Told how far it is.
 
     Raises:
-        UndatedLogError: A timestamp is the sender's, and it cannot be told whether Kafka had got the message by then.
+        UndatedLogError: It cannot be told whether Kafka had got a message by then.
         KafkaAwayError: Kafka does not answer, or refuses us.
 
     """
-    await _refuse_undated_ends(log, ranges)
     positions = sum(each.end - each.begin for each in ranges)
-    undated: dict[Range, Any] = {}
+    partitions = {each: _Partition(each, limit) for each in ranges}
     async for piece in log.read(ranges):
-        by_then, later = [], []
-        for record in piece.records:
-            if record.timestamp_type != _LOG_APPEND_TIME:
-                undated[piece.of] = record
-            elif record.timestamp > limit:
-                if piece.of in undated:
-                    raise _undated_by(piece.of, undated[piece.of], record)
-                later.append(_arrival(piece.of, record))
-                continue
-            else:
-                undated.pop(piece.of, None)
-            by_then.append(_arrival(piece.of, record))
-        yield Divided(by_then, later)
+        yield partitions[piece.of].divided(piece.records)
         advance(READING, piece.after - piece.before, positions)
-    if undated:
-        raise _undated(*next(iter(undated.items())))
+    for partition in partitions.values():
+        partition.end()
 
 
-async def _refuse_undated_ends(log: LogSource, ranges: list[Range]) -> None:
-    """Look at the ends first: where nothing has Kafka's time, that is said at once, not after all of the log is read."""
-    last: dict[tuple[str, int], Any] = {}
-    ends = [each._replace(begin=max(each.begin, each.end - _END)) for each in ranges]
-    async for piece in log.read(ends):
-        for record in piece.records:
-            last[piece.of.topic, piece.of.partition] = record
-    for each in ranges:
-        record = last.get((each.topic, each.partition))
-        if record is not None and record.timestamp_type != _LOG_APPEND_TIME:
-            raise _undated(each, record)
+class _Partition:
+    """Divides the messages of one partition, which come in their order."""
 
+    def __init__(self, of: Range, limit: int) -> None:
+        self._of = of
+        self._limit = limit
+        self._undated: Any = None
+        """The last message that is taken to have come by the moment, until one behind it shows that."""
+        self._later: int | None = None
+        """When the last one that came later did."""
 
-def _arrival(of: Range, record: Any) -> Arrival:
-    return Arrival(record.timestamp, of.topic, of.partition, record.offset, record.value, record.headers)
+    def divided(self, records: list[Any]) -> Divided:
+        """Divide the next ones."""
+        parts = Divided([], [])
+        for record in records:
+            if record.timestamp_type == _LOG_APPEND_TIME:
+                timestamp = record.timestamp
+                if timestamp > self._limit:
+                    if self._undated is not None:
+                        raise self._undated_before(record)
+                    self._later = timestamp
+                self._undated = None
+            elif self._later is not None:
+                timestamp = self._later
+            else:
+                timestamp, self._undated = self._limit, record
+            arrival = Arrival(
+                timestamp, self._of.topic, self._of.partition, record.offset, record.value, record.headers
+            )
+            (parts.later if timestamp > self._limit else parts.by_then).append(arrival)
+        return parts
 
+    def end(self) -> None:
+        """See to it that nothing is left of which nobody can tell."""
+        if self._undated is not None:
+            raise UndatedLogError(
+                f"{self._without_time()}, and so have all behind it in its partition: whether Kafka had got it by the moment "
+                "that is asked for, the log does not tell. `salesfx doctor` names topics with "
+                "message.timestamp.type=CreateTime; once that is put right, moments after the next message of this partition "
+                "can be looked back to."
+            )
 
-def _undated(of: Range, record: Any) -> UndatedLogError:
-    return UndatedLogError(
-        f"{_has_senders_time(of, record)}, and so has all that follows in its partition: the log does not tell what was known "
-        "when. `salesfx doctor` names topics with message.timestamp.type=CreateTime; put that right, and moments after the "
-        "next message can be looked back to, though none before."
-    )
+    def _undated_before(self, dated: Any) -> UndatedLogError:
+        return UndatedLogError(
+            f"{self._without_time()}. Kafka got it before {moment_of(dated.timestamp).isoformat()}, when it got the next of its "
+            "partition that it dated; but whether by the moment that is asked for, the log does not tell. Ask for a moment "
+            "after that."
+        )
 
-
-def _undated_by(of: Range, record: Any, dated: Any) -> UndatedLogError:
-    return UndatedLogError(
-        f"{_has_senders_time(of, record)}. Kafka got it before {moment_of(dated.timestamp).isoformat()}, when it got the next of "
-        "its partition that it dated, but whether by the moment that is asked for, the log does not tell: ask for a moment "
-        "after that."
-    )
-
-
-def _has_senders_time(of: Range, record: Any) -> str:
-    return (
-        f"the message {of.topic}[{of.partition}]@{record.offset} has the time at which its sender says that it was sent "
-        "(CreateTime), not the time at which Kafka got it (LogAppendTime)"
-    )
+    def _without_time(self) -> str:
+        return (
+            f"the message {self._of.topic}[{self._of.partition}]@{self._undated.offset} has the time at which its sender says "
+            "that it was sent (CreateTime), not the time at which Kafka got it (LogAppendTime)"
+        )

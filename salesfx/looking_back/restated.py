@@ -66,7 +66,7 @@ class Restating(msgspec.Struct, frozen=True):
     event_id: str
     occurred_at: datetime
     arrived_at: datetime
-    """When Kafka got it."""
+    """When Kafka got it; where that did not date it, when it got the last one before it that it dated."""
     topic: str
     """Our name of it."""
     partition: int

@@ -301,6 +301,24 @@ async def test_whether_it_was_known_before_that_nobody_can_tell() -> None:
             await ask(log, cells, OCTOBER, BEGIN + timedelta(seconds=4))
 
 
+async def test_what_came_behind_a_message_that_kafka_dated_later_is_later() -> None:
+    """A topic that lost Kafka's time for a while does not close the time before; it came when that message did, or after."""
+    messages = [(at, event("lead_created", f"L{at}", "2026-10-01T09:00:00Z")) for at in (1, 3, 4)]
+    log, cells = log_of(messages), folded([message for _, message in messages])
+    records = log.partitions["lead_created"]
+    records[2] = records[2]._replace(timestamp=milliseconds(0), timestamp_type=CREATE_TIME)
+    moment = BEGIN + timedelta(seconds=2)
+    seen = await known(log, cells, OCTOBER, moment)
+    assert (seen.events, seen.later, seen.report.lead_flow.total) == (1, 2, 1)
+    answer = await changed(log, cells, OCTOBER, moment)
+    assert [(each.entity, each.arrived_at) for each in answer.events] == [
+        ("lead:L3", BEGIN + timedelta(seconds=3)),
+        ("lead:L4", BEGIN + timedelta(seconds=3)),
+    ]
+    with pytest.raises(UndatedLogError):
+        await known(log, cells, OCTOBER, BEGIN + timedelta(seconds=3))
+
+
 @given(arrived, st.integers(0, 6), st.data())
 async def test_with_senders_times_the_answer_is_the_same_or_there_is_none(
     messages: list[tuple[int, tuple[str, bytes]]], until: int, data: st.DataObject

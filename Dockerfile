@@ -5,10 +5,12 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY salesfx ./salesfx
 COPY streams ./streams
+# `--build-arg EXTRAS=archive` for `salesfx archive`, several with commas.
+ARG EXTRAS=
 # Into an environment of its own, so that the image that runs carries neither sources nor tools to build them.
 RUN python -m venv /opt/salesfx \
     && pip wheel --no-cache-dir --no-deps --wheel-dir /dist . \
-    && /opt/salesfx/bin/pip install --no-cache-dir /dist/*.whl
+    && /opt/salesfx/bin/pip install --no-cache-dir "$(echo /dist/*.whl)${EXTRAS:+[$EXTRAS]}"
 
 FROM python:3.13.14-slim-trixie
 # Logs come when they are written, not when a buffer is full.

@@ -30,14 +30,17 @@ _MIB = 1024 * 1024
     type=click.Path(path_type=Path, file_okay=False),
     help="The archive's folder; default: the setting `archive`.",
 )
+@click.option("--new", is_flag=True, help="Begin an archive though Kafka has forgotten the beginning of its log.")
 @click.option("--verify", is_flag=True, help="Write nothing; check every file, and compare it with what Kafka has.")
 @click.option("--json", "as_json", is_flag=True, help="For machines: see docs/archive.md.")
 @click.pass_obj
-def archive(settings: Settings, *, folder: Path | None, verify: bool, as_json: bool) -> None:
+def archive(settings: Settings, *, folder: Path | None, new: bool, verify: bool, as_json: bool) -> None:
     """Add what Kafka has committed since the last run: one Parquet file a topic and month, every byte as it lies in Kafka.
 
     Run it more often than Kafka forgets. With --verify the exit status is 1 where something is wrong.
     """
+    if new and verify:
+        raise click.UsageError("--verify writes nothing, so there is nothing to begin: leave --new out.")
     if folder is None and settings.archive is None:
         raise SettingsError("which folder? Set `archive` (SALESFX_ARCHIVE), or name it with --to")
     place = folder_of(folder or settings.archive or "")
@@ -45,14 +48,14 @@ def archive(settings: Settings, *, folder: Path | None, verify: bool, as_json: b
         if verify:
             _verify(settings, place, as_json=as_json)
         else:
-            _write(settings, place, as_json=as_json)
+            _write(settings, place, new=new, as_json=as_json)
 
 
-def _write(settings: Settings, folder: Path, *, as_json: bool) -> None:
+def _write(settings: Settings, folder: Path, *, new: bool, as_json: bool) -> None:
     from salesfx.event_log.archive.writing import write_archive  # noqa: PLC0415 - an extra
 
     with _progress("positions read from Kafka") as (advance, total):
-        written = asyncio.run(write_archive(settings, folder, datetime.now(UTC), advance, total))
+        written = asyncio.run(write_archive(settings, folder, datetime.now(UTC), advance, total, new=new))
     if as_json:
         _echo_json(written)
     else:

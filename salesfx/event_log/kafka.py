@@ -7,10 +7,10 @@ from typing import Any
 
 import redis.exceptions
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from salesfx.event_log.archive.reading import Archive, archive_of
-from salesfx.event_log.piece import LogIncompleteError, Piece, Range
+from salesfx.event_log.piece import ForgottenMeanwhileError, LogIncompleteError, Piece, Range
 from salesfx.kafka_log import KafkaAwayError, KafkaLog, check_identity
 from salesfx.kafka_security import kafka_python_options
 from salesfx.lenient_records import is_about_a_header_name, read_leniently
@@ -73,6 +73,7 @@ class KafkaSource:
         if archive is not None:
             for each in gone:
                 archive.manifest.check_reach(each.topic, each.partition, each.begin, each.end)
+                archive.check_files(each)
             return archive
         where = f"{self._settings.kafka_topic(gone[0].topic)}[{gone[0].partition}]"
         raise LogIncompleteError(
@@ -136,6 +137,7 @@ async def read_log(settings: Settings, ranges: list[Range]) -> AsyncIterator[Pie
 
     Raises:
         KafkaAwayError: Kafka does not answer, or refuses us.
+        ForgottenMeanwhileError: Kafka forgot some of them meanwhile.
 
     """
     unread = {TopicPartition(settings.kafka_topic(each.topic), each.partition): each for each in ranges}
@@ -174,6 +176,12 @@ async def read_log(settings: Settings, ranges: list[Range]) -> AsyncIterator[Pie
                     f"Kafka at {settings.kafka} gave nothing of {', '.join(f'{at.topic}[{at.partition}]' for at in unread)} "
                     f"for {_PATIENCE_SECONDS:.0f} s. Is it running?"
                 )
+    except OffsetOutOfRangeError as error:
+        gone = ", ".join(f"{at.topic}[{at.partition}]" for at in unread)
+        raise ForgottenMeanwhileError(
+            f"Kafka forgot events of {gone} while they were read. Run it again: what it has forgotten by then is looked for in "
+            "the archive."
+        ) from error
     except KafkaError as error:
         raise KafkaAwayError(f"cannot read the log in Kafka at {settings.kafka}: {error!r}") from error
     finally:

@@ -3,11 +3,15 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from salesfx.errors import NeedsAttentionError
+from salesfx.errors import NeedsAttentionError, SalesfxError
 
 
 class LogIncompleteError(NeedsAttentionError):
     """The log does not hold all that the tables were made from."""
+
+
+class ForgottenMeanwhileError(SalesfxError):
+    """Kafka forgot events while they were read."""
 
 
 class Range(NamedTuple):

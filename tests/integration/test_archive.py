@@ -567,6 +567,7 @@ async def test_a_disk_that_is_full_is_said(site: Site, folder: Path, tmp_path: P
     assert status == 2
     assert "cannot be written to" in error
     assert "Traceback" not in error
+    assert not [name for name in contents(folder) if name.endswith(".new")]
     assert (await verify_archive(site.settings, folder)).faults == []
     await archived(site, folder)
     assert in_files(folder) == await in_kafka(site)

@@ -208,7 +208,7 @@ async def test_times_that_senders_claim_are_refused_until_the_topic_is_put_right
     assert await output(site, "kpi", "--month", "2026-10", "--json", "--known-at", after) == live
     status, out, error = await command(site, "kpi", "--month", "2026-10", "--known-at", before)
     assert (status, out) == (2, "")
-    assert "ask for a moment after that" in error
+    assert "Ask for a moment after that" in error
 
 
 def _timestamps(site: Site, kind: str) -> None:

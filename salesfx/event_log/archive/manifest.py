@@ -14,6 +14,7 @@ from salesfx.errors import NeedsAttentionError
 from salesfx.event_log.piece import LogIncompleteError
 from salesfx.kafka_log import CLUSTER, OtherLogError
 from salesfx.local.folder import write_private
+from salesfx.tables.layout import partition_field
 
 MANIFEST = "manifest.json"
 _NAME = r"^[a-z_]+-[0-9]{4}-[0-9]{2}-[0-9a-f]{8}\.parquet\Z"
@@ -23,6 +24,14 @@ Position = Annotated[int, Meta(ge=0)]
 
 class ArchiveDamagedError(NeedsAttentionError):
     """A file of the archive is missing, or is not what was written."""
+
+
+def damaged(path: Path, why: str) -> ArchiveDamagedError:
+    """Say that a file is damaged, and what to do."""
+    return ArchiveDamagedError(
+        f"the archive's file {path} is damaged: {why}. Put it back from a copy; where Kafka still has all of the log, "
+        "`salesfx archive` with --to an empty folder makes a new archive."
+    )
 
 
 class NoArchiveError(NeedsAttentionError):
@@ -66,6 +75,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """In the order of their months."""
     written_at: datetime | None = None
     """When a record was last added."""
+    begins: dict[str, Position] = {}
+    """From where each partition is archived, also one that has had no record yet, by the field of its stored offset."""
     version: Literal[1] = 1
 
     def of(self, topic: str, partition: int) -> Iterator[tuple[ArchivedFile, Covered]]:
@@ -76,9 +87,12 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 yield file, covered
 
     def span(self, topic: str, partition: int) -> tuple[int, int] | None:
-        """Tell from where up to where it has a partition; None where it has nothing."""
+        """Tell from where up to where it has a partition; None where it has not been begun."""
         parts = [covered for _, covered in self.of(topic, partition)]
-        return (parts[0].begin, parts[-1].end) if parts else None
+        if parts:
+            return parts[0].begin, parts[-1].end
+        begin = self.begins.get(partition_field(topic, partition))
+        return None if begin is None else (begin, begin)
 
     def partitions(self) -> list[tuple[str, int]]:
         """Name the partitions that it has, in order."""
@@ -145,18 +159,25 @@ def load_manifest(folder: Path) -> Manifest:
         raise ArchiveDamagedError(f"{path} cannot be read: {error.strerror}") from error
     except msgspec.DecodeError as error:  # a ValidationError is one too
         raise ArchiveDamagedError(f"{path} is no manifest: {error}. Put it back from a copy.") from error
+    if found := _contradiction(manifest):
+        raise ArchiveDamagedError(f"{path} contradicts itself: {found}. Put it back from a copy.")
+    return manifest
+
+
+def _contradiction(manifest: Manifest) -> str | None:
+    """Name a gap or an overlap between two files, in words."""
     for topic, partition in manifest.partitions():
         for (before, earlier), (after, later) in pairwise(manifest.of(topic, partition)):
             if earlier.end != later.begin:
-                raise ArchiveDamagedError(
-                    f"{path} contradicts itself: {before.name} has {topic}[{partition}] up to {earlier.end}, and "
-                    f"{after.name} from {later.begin} on. Put it back from a copy."
-                )
-    return manifest
+                has = f"{before.name} has {topic}[{partition}] up to {earlier.end}"
+                return f"{has}, and {after.name} from {later.begin} on"
+    return None
 
 
 def store_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace the manifest whole; when this returns it stays through a power cut, and so do the files that it names."""
+    if found := _contradiction(manifest):
+        raise AssertionError(f"the archive in {folder} would contradict itself, and is left as it was: {found}")
     sync_folder(folder)
     write_private(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1).decode() + "\n")
     sync_folder(folder)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from salesfx.errors import NeedsAttentionError
-from salesfx.event_log.archive.manifest import ArchiveDamagedError, ArchivedFile, Covered
+from salesfx.event_log.archive.manifest import ArchivedFile, Covered, damaged
 from salesfx.lenient_bytes import LenientBytes, exact_name
 
 try:
@@ -140,13 +140,13 @@ class ParquetFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._file.closed:
-            with suppress(
-                pa.ArrowException, OSError
-            ):  # what is thrown away need not be written; the error is on its way
-                self._writer.close()
-            self._file.close()
-            self._path.unlink(missing_ok=True)
+        if self._file.closed:
+            return
+        # What is thrown away need not be written; the error is on its way. Closing writes, which fails again on a full disk.
+        for close in (self._writer.close, self._file.close):
+            with suppress(pa.ArrowException, OSError):
+                close()
+        self._path.unlink(missing_ok=True)
 
 
 def _table_of(partition: int, records: Sequence[Any]) -> Any:
@@ -242,14 +242,6 @@ def exact_headers(table: Any) -> Iterable[Sequence[tuple[bytes, bytes | None]]]:
         pairs = list(zip(whole.field("name").to_pylist(), whole.field("value").to_pylist(), strict=True))
         ends = chunk.offsets.to_pylist()
         yield from (pairs[begin - ends[0] : end - ends[0]] for begin, end in pairwise(ends))
-
-
-def damaged(path: Path, why: str) -> ArchiveDamagedError:
-    """Say that a file is damaged, and what to do."""
-    return ArchiveDamagedError(
-        f"the archive's file {path} is damaged: {why}. Put it back from a copy; where Kafka still has all of the log, "
-        "`salesfx archive` with --to an empty folder makes a new archive."
-    )
 
 
 def _digest(path: Path) -> str:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from salesfx.event_log.archive.manifest import ArchivedFile, load_manifest
+from salesfx.event_log.archive.manifest import ArchivedFile, damaged, load_manifest
 from salesfx.event_log.piece import Piece, Range
 
 if TYPE_CHECKING:
@@ -34,6 +34,43 @@ class Archive:
         """Compare its log with that of Kafka; see `Manifest.check_identity`."""
         self.manifest.check_identity(found, self.folder)
 
+    def check_files(self, needed: Range) -> None:
+        """See to it that what is needed can be read, before long work begins; the hash is compared when it is read.
+
+        Raises:
+            NeedsAttentionError: The extra that reads the files is not installed.
+            ArchiveDamagedError: A file is missing, or has another size.
+
+        """
+        import salesfx.event_log.archive.parquet  # noqa: F401, PLC0415 - an extra
+
+        for file, covered in self.manifest.of(needed.topic, needed.partition):
+            if covered.begin < needed.end and needed.begin < covered.end:
+                self._check_file(file)
+
+    def _check_file(self, file: ArchivedFile) -> None:
+        path = self.folder / file.name
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            self.replacement(file)
+            return
+        if size != file.bytes:
+            raise damaged(path, f"it has {size} bytes; the manifest says {file.bytes}")
+
+    def replacement(self, file: ArchivedFile) -> ArchivedFile:
+        """Give the file that has taken the place of one that is not there, as the manifest says by now.
+
+        Raises:
+            ArchiveDamagedError: None has.
+
+        """
+        self.manifest = load_manifest(self.folder)
+        new = self.manifest.file(file.topic, file.month)
+        if new is None or new == file:
+            raise damaged(self.folder / file.name, "it is not there")
+        return new
+
     async def read(self, wanted: Range) -> AsyncIterator[Piece]:
         """Give what there is of a range, from its beginning on, without a gap.
 
@@ -52,15 +89,13 @@ class Archive:
         return next((file for file, covered in files if covered.begin <= position < covered.end), None)
 
     async def _read_file(self, file: ArchivedFile, wanted: Range, position: int) -> AsyncIterator[Piece]:
-        from salesfx.event_log.archive.parquet import damaged, records_of  # noqa: PLC0415 - an extra
+        from salesfx.event_log.archive.parquet import records_of  # noqa: PLC0415 - an extra
 
         covered = file.covered(wanted.partition)
         try:
             opened = await asyncio.to_thread(self._open, file)
         except FileNotFoundError:
-            self.manifest = load_manifest(self.folder)
-            if self.manifest.file(file.topic, file.month) == file:
-                raise damaged(self.folder / file.name, "it is not there") from None
+            self.replacement(file)
             return
         end = min(covered.end if covered else position, wanted.end)
         with opened:

@@ -7,15 +7,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from salesfx.event_log.archive.manifest import ArchiveDamagedError, ArchivedFile, Covered
-from salesfx.event_log.archive.parquet import OpenFile, damaged, exact_headers
+from salesfx.event_log.archive.manifest import ArchiveDamagedError, ArchivedFile, Covered, damaged
+from salesfx.event_log.archive.parquet import OpenFile, exact_headers
 from salesfx.event_log.archive.reading import Archive
 from salesfx.event_log.kafka import read_log
-from salesfx.event_log.piece import Piece, Range
+from salesfx.event_log.piece import ForgottenMeanwhileError, Piece, Range
 from salesfx.kafka_log import KafkaLog
 from salesfx.lenient_bytes import exact_name
 from salesfx.lenient_records import exact_header_names
 from salesfx.settings import Settings
+from salesfx.tables.layout import partition_field
 
 _AT_ONCE = 4000
 _LISTED = 100
@@ -46,8 +47,8 @@ class Verified(msgspec.Struct):
     """Sentences; at most 100."""
 
     def fault(self, sentence: str) -> None:
-        """Note one."""
-        if len(self.faults) < _LISTED:
+        """Note one, once."""
+        if len(self.faults) < _LISTED and sentence not in self.faults:
             self.faults.append(sentence)
 
 
@@ -71,21 +72,49 @@ async def verify_archive(
     archive = Archive(folder)
     log = KafkaLog(settings)
     archive.check_identity(await asyncio.to_thread(log.identity))
-    held = await asyncio.to_thread(log.ranges)
-    found = Verified(str(folder))
+    verifier = _Verifier(settings, archive, log, progress)
     with exact_header_names():
-        for file in archive.manifest.files:
-            try:
-                await _File(settings, folder, file, found, progress).verify(held)
-            except ArchiveDamagedError as error:
-                found.fault(str(error))
-            found.files += 1
-    for topic, partition in archive.manifest.partitions():
-        if span := archive.manifest.span(topic, partition):
-            found.spans[f"{topic}:{partition}"] = span
+        files = [await verifier.verify(file) for file in archive.manifest.files]
+    found, manifest = verifier.found, msgspec.structs.replace(archive.manifest, files=tuple(files))
+    held = await asyncio.to_thread(log.ranges)
+    for topic, partition in manifest.partitions():
+        if span := manifest.span(topic, partition):
+            found.spans[partition_field(topic, partition)] = span
             log_begin, log_end = held.get((topic, partition), (0, 0))
             _check_meeting(f"{topic}[{partition}]", span, log_begin, log_end, found)
     return found
+
+
+class _Verifier:
+    """Looks at files one after the other, while the archive may be added to and Kafka may forget."""
+
+    def __init__(self, settings: Settings, archive: Archive, log: KafkaLog, progress: Callable[[int], None]) -> None:
+        self._settings, self._archive, self._log, self._progress = settings, archive, log, progress
+        self.found = Verified(str(archive.folder))
+
+    async def verify(self, file: ArchivedFile) -> ArchivedFile:
+        """Look at a file, or at the one that has taken its place; give which."""
+        self.found.files += 1
+        try:
+            while not await self._looked_at(file):
+                file = self._archive.replacement(file)
+        except ArchiveDamagedError as error:
+            self.found.fault(str(error))
+        return file
+
+    async def _looked_at(self, file: ArchivedFile) -> bool:
+        """Look at a file; tell whether it is there."""
+        while True:
+            one = _File(self._settings, self._archive.folder, file, self.found.fault, self._progress)
+            try:
+                await one.verify(await asyncio.to_thread(self._log.ranges))
+            except FileNotFoundError:
+                return False
+            except ForgottenMeanwhileError:
+                continue  # what Kafka has forgotten need not be compared
+            self.found.rows += file.rows
+            self.found.compared += one.compared
+            return True
 
 
 def _check_meeting(subject: str, span: tuple[int, int], log_begin: int, log_end: int, found: Verified) -> None:
@@ -99,18 +128,21 @@ def _check_meeting(subject: str, span: tuple[int, int], log_begin: int, log_end:
 
 class _File:
     def __init__(
-        self, settings: Settings, folder: Path, file: ArchivedFile, found: Verified, progress: Callable[[int], None]
+        self,
+        settings: Settings,
+        folder: Path,
+        file: ArchivedFile,
+        fault: Callable[[str], None],
+        progress: Callable[[int], None],
     ) -> None:
         self._settings, self._folder, self._file = settings, folder, file
         self._path = folder / file.name
-        self._found, self._progress = found, progress
+        self._fault, self._progress = fault, progress
+        self.compared = 0
 
     async def verify(self, held: dict[tuple[str, int], tuple[int, int]]) -> None:
         """Look at one file."""
-        try:
-            opened = await asyncio.to_thread(OpenFile, self._folder, self._file)
-        except FileNotFoundError:
-            raise damaged(self._path, "it is not there") from None
+        opened = await asyncio.to_thread(OpenFile, self._folder, self._file)
         with opened:
             counted = sum(each.rows for each in self._file.partitions)
             if not opened.rows == self._file.rows == counted:
@@ -125,7 +157,6 @@ class _File:
                 await self._compare(Range(self._file.topic, covered.partition, begin, max(begin, end)), rows)
                 for _ in rows:  # to the end, where they are counted
                     pass
-        self._found.rows += self._file.rows
 
     def _rows(self, opened: OpenFile, covered: Covered) -> Iterator[Row]:
         """Give a partition's rows, which must be in order, between their positions, and as many as the manifest says."""
@@ -149,7 +180,7 @@ class _File:
             for record in piece.records:
                 ours = next((row for row in rows if row.offset >= both.begin), None)
                 if ours != _row_of(record):
-                    self._found.fault(
+                    self._fault(
                         f"{self._path}: {both.topic}[{both.partition}]@{record.offset} is in Kafka, and "
                         + (
                             "not in the archive"
@@ -158,10 +189,10 @@ class _File:
                         )
                     )
                     return
-                self._found.compared += 1
+                self.compared += 1
         more = next((row for row in rows if row.offset >= both.begin), None)
         if more is not None and more.offset < both.end:
-            self._found.fault(f"{self._path}: {both.topic}[{both.partition}]@{more.offset} is not in Kafka")
+            self._fault(f"{self._path}: {both.topic}[{both.partition}]@{more.offset} is not in Kafka")
 
 
 async def _nothing() -> AsyncIterator[Piece]:

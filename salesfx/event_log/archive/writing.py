@@ -8,7 +8,7 @@ Whenever a run is killed, the manifest that is there names files that are there.
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,17 +17,20 @@ import msgspec
 
 from salesfx.errors import NeedsAttentionError, SalesfxError
 from salesfx.event_log.archive.manifest import (
+    MANIFEST,
+    ArchiveDamagedError,
     ArchivedFile,
     Manifest,
     NoArchiveError,
+    damaged,
     load_manifest,
     store_manifest,
 )
-from salesfx.event_log.archive.parquet import OpenFile, ParquetFile, damaged
+from salesfx.event_log.archive.parquet import OpenFile, ParquetFile
 from salesfx.event_log.kafka import read_log
 from salesfx.event_log.piece import LogIncompleteError, Range
 from salesfx.events import TOPICS
-from salesfx.kafka_log import KafkaLog
+from salesfx.kafka_log import KafkaLog, OtherLogError
 from salesfx.lenient_records import exact_header_names
 from salesfx.local.file_lock import FileLock
 from salesfx.reading.month import Month
@@ -42,7 +45,8 @@ Spans = dict[int, tuple[int, int]]
 """From where up to where, by partition."""
 _FIRST_MONTH = Month(2000, 1)
 """What claims to be older than Kafka is taken for as old as this: producers may write any timestamp, where they are let."""
-_OURS = re.compile(r"[a-z_]+-\d{4}-\d\d(-[0-9a-f]{8}\.parquet|\.new)|manifest\.json\.\d+\.new", re.ASCII)
+_A_FILE = re.compile(r"[a-z_]+-\d{4}-\d\d-[0-9a-f]{8}\.parquet", re.ASCII)
+_OURS = re.compile(rf"{_A_FILE.pattern}|[a-z_]+-\d{{4}}-\d\d\.new|manifest\.json\.\d+\.new", re.ASCII)
 _LOCK = ".lock"
 
 
@@ -67,7 +71,13 @@ class Written(msgspec.Struct, frozen=True):
 
 
 async def write_archive(
-    settings: Settings, folder: Path, now: datetime, progress: Progress = lambda _: None, total: Total = lambda _: None
+    settings: Settings,
+    folder: Path,
+    now: datetime,
+    progress: Progress = lambda _: None,
+    total: Total = lambda _: None,
+    *,
+    new: bool = False,
 ) -> Written:
     """Add what Kafka has committed since the archive was last written.
 
@@ -77,11 +87,14 @@ async def write_archive(
         now: Records that claim to be of later than this month are of this month.
         progress: Told how far it is.
         total: Told how far it is to go.
+        new: Whether one may be begun of a log whose beginning Kafka has forgotten.
 
     Raises:
-        OtherLogError: The archive is of another log.
+        OtherLogError: The archive is of another log, or of a topic that is not there.
+        NoArchiveError: There is none, and Kafka has forgotten the beginning of its log.
         LogIncompleteError: Kafka has forgotten events that are not in the archive, or lost some that are.
-        ArchiveDamagedError: A file that is to be added to is not what was written.
+        ForgottenMeanwhileError: It forgot some while they were read.
+        ArchiveDamagedError: There are files without a manifest, or a file that is to be added to is not what was written.
         ArchiveBusyError: Another process writes to it.
         ArchiveUnwritableError: The folder cannot be written to, or the disk is full.
         KafkaAwayError: Kafka cannot be reached.
@@ -89,9 +102,9 @@ async def write_archive(
     """
     with _writing_to(folder), _locked(folder), exact_header_names():
         writer = _Writer(settings, folder, now, progress)
-        new = await writer.begin()
-        total(sum(end - begin for spans in new.values() for begin, end in spans.values()))
-        for topic, spans in new.items():
+        added = await writer.begin(new=new)
+        total(sum(end - begin for spans in added.values() for begin, end in spans.values()))
+        for topic, spans in added.items():
             await writer.write_topic(topic, spans)
         return writer.written()
 
@@ -105,23 +118,48 @@ class _Writer:
         self._files: dict[tuple[str, str], ArchivedFile] = {}
         self._rows = 0
 
-    async def begin(self) -> dict[str, Spans]:
-        """Look at archive and log; give what is new by topic."""
+    async def begin(self, *, new: bool) -> dict[str, Spans]:
+        """Look at archive and log; give what is to be added by topic."""
         identity = await asyncio.to_thread(self._log.identity)
         held = await asyncio.to_thread(self._log.ranges)
         try:
-            self._manifest = load_manifest(self._folder)
+            before = load_manifest(self._folder)
         except NoArchiveError:
-            self._manifest = Manifest(identity)
-        self._manifest.check_identity(identity, self._folder)
-        self._manifest = msgspec.structs.replace(self._manifest, identity=identity | self._manifest.identity)
-        self._remove_strays()
-        new: dict[str, Spans] = {topic: {} for topic in TOPICS}
+            self._check_new(held, anyway=new)
+            before = Manifest(identity)
+        before.check_identity(identity, self._folder)
+        if lost := sorted(before.identity.keys() - identity.keys()):
+            raise OtherLogError(
+                f"the archive in {self._folder} has the {lost[0].replace(':', ' ')}, which Kafka does not have: was it deleted?"
+            )
+        added: dict[str, Spans] = {topic: {} for topic in TOPICS}
+        begins = dict(before.begins)
         for (topic, partition), (log_begin, log_end) in sorted(held.items()):
-            begin, end = _new_span(self._manifest, topic, partition, log_begin, log_end)
+            begin, end = _span(before, topic, partition, log_begin, log_end)
+            begins.setdefault(partition_field(topic, partition), (before.span(topic, partition) or (begin,))[0])
             if begin < end:
-                new[topic][partition] = begin, end
-        return {topic: spans for topic, spans in new.items() if spans}
+                added[topic][partition] = begin, end
+        self._manifest = msgspec.structs.replace(before, identity=identity | before.identity, begins=begins)
+        if self._manifest != before:
+            store_manifest(self._folder, self._manifest)
+        # Only now: what a file has that the manifest does not name is in Kafka still, or it would have been refused.
+        self._remove_strays()
+        return {topic: spans for topic, spans in added.items() if spans}
+
+    def _check_new(self, held: Mapping[tuple[str, int], tuple[int, int]], *, anyway: bool) -> None:
+        """See to it that no archive is there, or was meant, where a new one is to be begun."""
+        if any(_A_FILE.fullmatch(path.name) for path in self._folder.iterdir()):
+            raise ArchiveDamagedError(
+                f"{self._folder} has files of an archive, but no {MANIFEST} that says what they are. Put it back from a copy of "
+                "the same time as the files, or name an empty folder (--to). Nothing was changed."
+            )
+        begun = [f"{topic}[{partition}] at {begin}" for (topic, partition), (begin, _) in sorted(held.items()) if begin]
+        if begun and not anyway:
+            raise NoArchiveError(
+                f"there is no archive in {self._folder}, and Kafka has forgotten the beginning of its log, which a new one would "
+                f"not have ({', '.join(begun)} begins now). Is the disk there, and the folder the right one? --new begins one "
+                "with what there is."
+            )
 
     def _remove_strays(self) -> None:
         """Remove what a run that was killed left."""
@@ -160,7 +198,7 @@ class _Writer:
     def _last(self, topic: str, partition: int) -> Month:
         """Tell the month of the last file that has something of a partition; none of it may come to lie before that."""
         months = [file.month for file, _ in self._manifest.of(topic, partition)]
-        return min(Month.parse(months[-1]), self._this_month) if months else _FIRST_MONTH
+        return Month.parse(months[-1]) if months else _FIRST_MONTH
 
     async def _cuts(self, topic: str, month: Month, spans: Spans) -> dict[int, int]:
         """Tell where in each span a month begins."""
@@ -202,12 +240,12 @@ class _Writer:
         spans = {
             partition_field(topic, partition): span
             for topic, partition in self._manifest.partitions()
-            if (span := self._manifest.span(topic, partition))
+            if (span := self._manifest.span(topic, partition)) is not None
         }
         return Written(str(self._folder), list(self._files.values()), self._rows, spans)
 
 
-def _new_span(manifest: Manifest, topic: str, partition: int, log_begin: int, log_end: int) -> tuple[int, int]:
+def _span(manifest: Manifest, topic: str, partition: int, log_begin: int, log_end: int) -> tuple[int, int]:
     """Tell what of a partition is to be added.
 
     Raises:
@@ -217,7 +255,7 @@ def _new_span(manifest: Manifest, topic: str, partition: int, log_begin: int, lo
     held = manifest.span(topic, partition)
     if held is None:
         return log_begin, log_end
-    _, end = held
+    end = held[1]
     if not log_begin <= end <= log_end:
         what = (
             f"begins at {log_begin} now: Kafka has forgotten the events between, and a gap cannot be filled. Archive more often "

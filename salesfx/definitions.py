@@ -20,7 +20,7 @@ _FIRST_MOMENT, _LAST_MOMENT = datetime(1999, 12, 30, tzinfo=UTC), datetime(2101,
 _QUARTER_HOUR = timedelta(minutes=15)
 _QUARTERS_OF_DAY = 96
 RULES_VERSION = 1
-"""Goes up with every change of the code that changes what a set of events adds up to."""
+"""Goes up with every change of the code that changes what a set of events adds up to, or the form of the records."""
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):

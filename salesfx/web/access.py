@@ -99,7 +99,14 @@ class Access(NamedTuple):
         response = web.Response(status=303, headers={"Location": f"/?{request.rel_url.raw_query_string}".rstrip("?")})
         if self.token is not None:
             response.set_cookie(
-                COOKIE, _opener(self.token), max_age=_COOKIE_SECONDS, path="/", httponly=True, samesite="Strict"
+                COOKIE,
+                _opener(self.token),
+                max_age=_COOKIE_SECONDS,
+                path="/",
+                httponly=True,
+                samesite="Strict",
+                # Said by the proxy that speaks TLS for us; whoever forges it only keeps the browser from sending it in clear.
+                secure=request.headers.get("X-Forwarded-Proto") == "https",
             )
         return response
 

@@ -147,6 +147,12 @@ async def test_a_browser_hands_the_token_in_once(settings: Settings) -> None:
                 assert ('lang="bg"' in body, f'action="/enter?{asked.replace("&", "&amp;")}"' in body) == (True, True)
             async with session.post(f"{url}/enter?{asked}", data={"token": "s3cret"}, allow_redirects=False) as entered:
                 assert entered.headers["Location"] == f"/?{asked}"
+            said = {"X-Forwarded-Proto": "https"}
+            async with session.post(
+                url + "/enter", data={"token": "s3cret"}, headers=said, allow_redirects=False
+            ) as entered:
+                # Behind a proxy with TLS a visit by http:// does not send it in clear.
+                assert ("Secure" in entered.headers["Set-Cookie"], "Secure" in cookie) == (True, False)
         value = cookie.partition("=")[2].partition(";")[0]
     async with serving(msgspec.structs.replace(settings, http_token="another")) as url:
         assert (await get(url + "/api/wall", Cookie=f"salesfx_access={value}"))[0] == 401

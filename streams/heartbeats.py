@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from aiokafka.errors import KafkaError
@@ -12,6 +13,7 @@ from salesfx.settings import Settings
 from streams.producer import WorkersProducer
 
 log = logging.getLogger("salesfx.worker")
+_CLOSING_SECONDS = 2.0
 
 
 class Heartbeats:
@@ -25,15 +27,23 @@ class Heartbeats:
 
     async def send_for_ever(self) -> None:
         """Send them until it is cancelled; a Kafka that does not take them is waited for, and told of once."""
-        while self._seconds:
-            try:
-                async with asyncio.timeout(self._seconds):
-                    await self._send()
-                self._tell(None)
-            except (KafkaError, OSError, TimeoutError) as error:
-                self._tell(f"{type(error).__name__}: {error}")
-                await self._producer.close()
-            await asyncio.sleep(self._seconds)
+        try:
+            while self._seconds:
+                await self._try_to_send()
+                await asyncio.sleep(self._seconds)
+        finally:
+            with suppress(TimeoutError):  # a Kafka that is away keeps no worker from its end
+                async with asyncio.timeout(_CLOSING_SECONDS):
+                    await self._producer.close()
+
+    async def _try_to_send(self) -> None:
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._send()
+            self._tell(None)
+        except (KafkaError, OSError, TimeoutError) as error:
+            self._tell(f"{type(error).__name__}: {error}")
+            await self._producer.close()
 
     async def _send(self) -> None:
         producer = await self._producer.started()

@@ -1,6 +1,7 @@
 """Heartbeats on their whole way: from the worker and from publishers, through a real Kafka, into a real Redis."""
 
 import asyncio
+import signal
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -165,12 +166,15 @@ async def test_no_event_is_published_as_a_heartbeat(site: Site) -> None:
 
 async def test_a_feed_that_was_heard_is_named(site: Site) -> None:
     """The doctor shows it, and finds nothing wrong."""
-    with site.worker(SALESFX_HEARTBEAT_SECONDS="1"):
+    with site.worker(SALESFX_HEARTBEAT_SECONDS="1") as worker:
         await eventually("every topic has its heartbeat", lambda: is_heard(site, WORKER))
         doctor = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "salesfx", "doctor", env=site.environ, stdout=asyncio.subprocess.PIPE
         )
         said, _ = await doctor.communicate()
+        worker.signal(signal.SIGTERM)
+        assert await worker.ended(10) == 0
+        assert "Unclosed" not in worker.log, "an error that is none, for whoever stops a worker"
     assert "ok    feed: heartbeats: worker" in said.decode()
     snapshot = await site.snapshot()
     assert snapshot is not None

@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import re
 import secrets
+from array import array
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any
 
@@ -20,6 +22,7 @@ from salesfx.tables.store import Snapshot, TablesDamagedError, ViewLostError
 JOURNAL_SECONDS = 15
 """A journal that its reader has not looked at for so long expires: it may have died."""
 _CHUNK = 4000
+_BUCKETS = 4096
 _GLOB = re.compile(r"([*?\[\]^\\-])")
 
 
@@ -128,12 +131,11 @@ class RedisView:
     async def scan(self, *kinds: str) -> AsyncIterator[dict[str, bytes]]:
         """Give every record of some kinds once, by reference and without its version, in chunks."""
         pattern = _pattern(self._layout.prefix, kinds)
-        seen: set[int] = set()  # hashes: SCAN gives a key twice where the keyspace is rehashed meanwhile
+        seen = _Seen()  # SCAN gives a key twice where the keyspace is rehashed meanwhile
         cursor, keys = await self._redis.scan(0, match=pattern, count=_CHUNK)
         while True:
             refs = [self._layout.ref(key.decode(errors="replace")) for key in dict.fromkeys(keys)]
-            new = [ref for ref in refs if ref.startswith(kinds) and hash(ref) not in seen]
-            seen.update(map(hash, new))
+            new = [ref for ref in refs if ref.startswith(kinds) and seen.add(ref)]
             found, (cursor, keys) = await self._found(new, (cursor, pattern) if cursor else None)
             chunk = {ref: content for ref, content in found.items() if content is not None}
             if chunk:
@@ -143,7 +145,7 @@ class RedisView:
         yield {
             ref: image
             for ref, image in self._images.items()
-            if image is not None and ref.startswith(kinds) and hash(ref) not in seen
+            if image is not None and ref.startswith(kinds) and seen.add(ref)
         }
 
     async def read(self, refs: Collection[str]) -> dict[str, bytes | None]:
@@ -196,6 +198,24 @@ class RedisView:
             )
         for ref, image in zip(journal[1::2], journal[2::2], strict=True):
             self._images.setdefault(ref.decode(), image[VERSION_BYTES:] if image else None)
+
+
+class _Seen:
+    """Which references there have been, of millions: by their hashes, in 8 bytes each, where a set has some hundred."""
+
+    def __init__(self) -> None:
+        self._hashes = [array("q") for _ in range(_BUCKETS)]
+        """Each bucket in order."""
+
+    def add(self, ref: str) -> bool:
+        """Note one; tell whether it is new."""
+        hashed = hash(ref)
+        bucket = self._hashes[hashed % _BUCKETS]
+        place = bisect_left(bucket, hashed)
+        if place < len(bucket) and bucket[place] == hashed:
+            return False
+        bucket.insert(place, hashed)
+        return True
 
 
 def _pattern(prefix: str, kinds: Collection[str]) -> str:

@@ -85,7 +85,10 @@ def build_app(settings: Settings, generation: str) -> faust.App:
 
     @app.task
     async def process_arrivals() -> None:
-        await _or_end(handler.process_arrivals())
+        try:
+            await _or_end(handler.process_arrivals())
+        finally:
+            await letters.leave()
 
     @app.task
     async def send_heartbeats() -> None:

@@ -73,3 +73,7 @@ class DeadLetters:
     async def close(self) -> None:
         """Give back its connections."""
         await self._producer.close()
+
+    async def leave(self) -> None:
+        """Give back its connections at the worker's end."""
+        await self._producer.leave()

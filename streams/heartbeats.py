@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 from datetime import UTC, datetime
 
 from aiokafka.errors import KafkaError
@@ -13,7 +12,6 @@ from salesfx.settings import Settings
 from streams.producer import WorkersProducer
 
 log = logging.getLogger("salesfx.worker")
-_CLOSING_SECONDS = 2.0
 
 
 class Heartbeats:
@@ -32,9 +30,7 @@ class Heartbeats:
                 await self._try_to_send()
                 await asyncio.sleep(self._seconds)
         finally:
-            with suppress(TimeoutError):  # a Kafka that is away keeps no worker from its end
-                async with asyncio.timeout(_CLOSING_SECONDS):
-                    await self._producer.close()
+            await self._producer.leave()
 
     async def _try_to_send(self) -> None:
         try:

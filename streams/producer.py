@@ -1,5 +1,7 @@
 """The worker's own way into Kafka, for what it has to say itself: dead letters and heartbeats."""
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -8,6 +10,7 @@ from salesfx.kafka_security import kafka_python_options
 from salesfx.settings import Settings
 
 _MAX_REQUEST = 6 * 1024 * 1024
+_LEAVING_SECONDS = 2.0
 
 
 class WorkersProducer:
@@ -44,3 +47,9 @@ class WorkersProducer:
         producer, self._producer = self._producer, None
         if producer is not None:
             await producer.stop()
+
+    async def leave(self) -> None:
+        """Give back its connections at the worker's end, which a Kafka that is away does not keep waiting."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVING_SECONDS):
+                await self.close()

@@ -162,6 +162,9 @@ async def test_bad_messages_are_set_aside_and_all_others_count(kafka: str, redis
         more = simulated(2, 5100)[5000:]
         await site.publish(more)
         await site.caught_up(worker)
+        worker.signal(signal.SIGTERM)
+        assert await worker.ended(10) == 0
+        assert "Unclosed" not in worker.log, "an error that is none, for whoever stops a worker"
     assert await site.cells() == expected(good + more)
 
     refused = {

@@ -23,6 +23,7 @@ COMMANDS = {
     "lead-flow": "salesfx.cli.lead_flow:lead_flow_",
     "audit": "salesfx.cli.audit:audit",
     "archive": "salesfx.cli.archive:archive",
+    "restore": "salesfx.cli.restore:restore",
     "rebuild": "salesfx.cli.rebuild:rebuild",
     "generations": "salesfx.cli.generations:generations",
     "forget": "salesfx.cli.forget:forget",

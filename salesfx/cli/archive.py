@@ -54,7 +54,7 @@ def archive(settings: Settings, *, folder: Path | None, new: bool, verify: bool,
 def _write(settings: Settings, folder: Path, *, new: bool, as_json: bool) -> None:
     from salesfx.event_log.archive.writing import write_archive  # noqa: PLC0415 - an extra
 
-    with _progress("positions read from Kafka") as (advance, total):
+    with progress_bar("positions read from Kafka") as (advance, total):
         written = asyncio.run(write_archive(settings, folder, datetime.now(UTC), advance, total, new=new))
     if as_json:
         _echo_json(written)
@@ -65,7 +65,7 @@ def _write(settings: Settings, folder: Path, *, new: bool, as_json: bool) -> Non
 def _verify(settings: Settings, folder: Path, *, as_json: bool) -> None:
     from salesfx.event_log.archive.verification import verify_archive  # noqa: PLC0415 - an extra
 
-    with _progress("records looked at") as (advance, _):
+    with progress_bar("records looked at") as (advance, _):
         found = asyncio.run(verify_archive(settings, folder, advance))
     if as_json:
         _echo_json(found)
@@ -76,7 +76,7 @@ def _verify(settings: Settings, folder: Path, *, as_json: bool) -> None:
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
+def progress_bar(what: str) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
     """Show on a terminal how far it is; elsewhere show nothing."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.completed:>12,.0f} {task.description}"), BarColumn(), TimeElapsedColumn())

@@ -18,7 +18,7 @@ from redis.exceptions import WatchError
 from salesfx.definitions import Definitions
 from salesfx.errors import NeedsAttentionError, SalesfxError
 from salesfx.tables.layout import FIRST_GENERATION, Layout, current_key, generations_key, partition_field
-from salesfx.tables.store import TablesGoneError
+from salesfx.tables.store import TablesDamagedError, TablesGoneError
 from salesfx.tables.view import glob_escaped, integers
 
 _DROP = resources.files("salesfx.tables").joinpath("drop.lua").read_text(encoding="utf-8")
@@ -151,7 +151,8 @@ class Generations:
         No transaction: where memory has run out, Redis refuses that even for reading.
 
         Raises:
-            TablesDamagedError: Offsets of one are no numbers.
+            TablesDamagedError: Offsets of the one that is shown are no numbers.
+            GenerationError: Those of another are none.
 
         """
         async with self._redis.pipeline(transaction=False) as pipe:
@@ -168,14 +169,15 @@ class Generations:
                 pipe.hgetall(layout.meta)
                 pipe.hgetall(layout.offsets)
             answers = await pipe.execute()
+        shown = "" if current is None else current.decode()
         return [
             Generation(
                 number,
-                current is not None and current.decode() == number,
+                number == shown,
                 *(entries[number].state, entries[number].begun, entries[number].by, entries[number].began_under),
                 fingerprint=meta.get(b"fingerprint", b"").decode(),
                 definitions=meta.get(b"definitions", b""),
-                offsets=integers(offsets, f"{number}:offsets"),
+                offsets=_offsets(number, offsets, is_shown=number == shown),
             )
             for number, meta, offsets in zip(numbers, answers[::2], answers[1::2], strict=True)
         ]
@@ -436,6 +438,18 @@ def at_work(number: str) -> AnotherAtWorkError:
         f"another `salesfx rebuild` is making generation {number}; this one ends and has changed nothing. Wait for the other, "
         "or end it and start this one again: it goes on where that one was."
     )
+
+
+def _offsets(number: str, stored: dict[bytes, bytes], *, is_shown: bool) -> dict[str, int]:
+    try:
+        return integers(stored, f"{number}:offsets")
+    except TablesDamagedError as error:
+        if is_shown:
+            raise
+        raise GenerationError(
+            f"generation {number}, which is not shown, is damaged: its offsets hold what salesfx never writes. `salesfx generations "
+            f"drop {number}` deletes it; the others are not touched."
+        ) from error
 
 
 def _in_state(entry: bytes, state: State) -> bytes:

@@ -942,11 +942,18 @@ async def test_a_swap_while_it_is_begun_is_noticed(in_redis: RedisStore, monkeyp
 
 
 async def test_offsets_that_are_none_are_named(in_redis: RedisStore) -> None:
-    """Somebody has written to the offsets: whoever looks at the generations, or at the offsets, is told which."""
+    """Somebody has written to the offsets: whoever looks at the generations, or at the offsets, is told which, and what to do."""
     await in_redis.tables.open(DEFINITIONS)
+    generations = Generations(in_redis.redis, in_redis.namespace)
+    number = await generations.begin(DOLLARS, "1")
+    await in_redis.redis.hset(Layout(in_redis.namespace, number).offsets, "note", "mine")
+    with pytest.raises(GenerationError, match=r"generation 2, which is not shown, .*`salesfx generations drop 2`"):
+        await generations.all()
+    await generations.drop(number)
+    assert [each.number for each in await generations.all()] == ["1"]
     await in_redis.redis.hset(in_redis.layout.offsets, "note", "mine")
     with pytest.raises(TablesDamagedError, match="table 1:offsets in Redis holds b'mine' under b'note'"):
-        await Generations(in_redis.redis, in_redis.namespace).all()
+        await generations.all()
     with pytest.raises(TablesDamagedError, match="table offsets in Redis holds b'mine' under b'note'"):
         await in_redis.tables.offsets()
 

@@ -142,7 +142,7 @@ async def _generations(tables: RedisTables) -> str:
 
 
 _BESIDE = {
-    State.BUILDING: "is half made (`salesfx rebuild` goes on with it, or drops it where the settings are others)",
+    State.BUILDING: "is half made (`salesfx rebuild` goes on with it, with --anyway where no setting has changed, or drops it where the settings are others)",
     State.COMPLETE: "is kept beside it (`salesfx generations drop {number}` deletes it)",
     State.DROPPING: "is half deleted (`salesfx generations drop {number}` goes on)",
 }

@@ -54,14 +54,15 @@ def rebuild(settings: Settings, *, yes: bool, follow: bool, anyway: bool, as_jso
     was interrupted goes on where it was.
     """
     spare_collector()
+    choices = _Choices(yes, follow, anyway, as_json)
     try:
         with quiet_kafka_python(), shower() as show:
-            asyncio.run(_rebuild(settings, show, _Choices(yes, follow, anyway, as_json)))
+            asyncio.run(_rebuild(settings, show, choices))
     except KeyboardInterrupt:
         raise SalesfxError(
-            "stopped. What was made of the new tables is kept: `salesfx rebuild` goes on with it, `salesfx generations` lists it"
+            f"stopped. What was made of the new tables is kept: `{choices.again}` goes on with it, `salesfx generations` lists it"
         ) from None
-    except (RedisError, OSError) as error:
+    except RedisError as error:
         raise redis_away(settings.redis, error) from error
 
 
@@ -70,6 +71,11 @@ class _Choices(msgspec.Struct, frozen=True):
     follow: bool
     anyway: bool
     as_json: bool
+
+    @property
+    def again(self) -> str:
+        """The command that goes on."""
+        return "salesfx rebuild --anyway" if self.anyway else "salesfx rebuild"
 
 
 async def _rebuild(settings: Settings, show: "Shower", choices: _Choices) -> None:
@@ -106,7 +112,7 @@ async def _make(settings: Settings, tables: RedisTables, found: Found, show: "Sh
         show.rest()
         if not choices.as_json:
             _print(report)
-        swap = choices.yes or (not choices.as_json and await _asked_while_following(making, report))
+        swap = choices.yes or (not choices.as_json and await _asked_while_following(making, report, choices.again))
         if swap:
             await making.swap()
         if choices.as_json:
@@ -121,12 +127,12 @@ async def _make(settings: Settings, tables: RedisTables, found: Found, show: "Sh
         show.rest()
 
 
-async def _asked_while_following(making: Rebuild, report: Report) -> bool:
+async def _asked_while_following(making: Rebuild, report: Report, again: str) -> bool:
     """Ask whether to swap; the new tables follow the live ones meanwhile."""
     if not sys.stdin.isatty():
         raise NeedsAttentionError(
             f"nothing was swapped: there is nobody to ask, and --yes was not given. Generation {report.new} is complete and "
-            f"kept; `salesfx generations show {report.new}` shows it, `salesfx rebuild --yes` brings it up to date before."
+            f"kept; `salesfx generations show {report.new}` shows it, `{again} --yes` brings it up to date before."
         )
     following = asyncio.create_task(making.follow())
     asking = asyncio.create_task(_line(f"Show generation {report.new} from now on, instead of {report.live}? [y/N] "))
@@ -142,7 +148,7 @@ async def _asked_while_following(making: Rebuild, report: Report) -> bool:
             with suppress(asyncio.CancelledError):
                 await task
     click.echo(
-        f"nothing was swapped. Generation {report.new} is kept: `salesfx rebuild` brings it up to date and asks again, "
+        f"nothing was swapped. Generation {report.new} is kept: `{again}` brings it up to date and asks again, "
         f"`salesfx generations drop {report.new}` deletes it."
     )
     return False
@@ -180,6 +186,8 @@ def _print_json(answer: Answer) -> None:
 
 
 def _print(report: Report) -> None:
+    for cell, content in report.damaged.items():
+        click.echo(f"not compared, since it is no number in generation {report.live}: {cell}: {content!r}")
     lag = f" (they are {report.behind:,} events apart)" if report.behind else ""
     if not report.differences:
         click.echo(f"generation {report.new} and generation {report.live} hold the same numbers{lag}.")

@@ -43,7 +43,7 @@ class NewLetters:
                 await self._letters.send(new)
             except KafkaError as error:
                 raise KafkaAwayError(
-                    f"Kafka at {self._settings.kafka} takes no dead letters: {error!r}. Run `salesfx rebuild` again when it does; "
+                    f"Kafka at {self._settings.kafka} takes no dead letters: {error!r}. Run it again when it does; "
                     "it goes on where it was."
                 ) from error
             self._known.update(map(_hash, new))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from salesfx.errors import SalesfxError
 from salesfx.event_log import LogSource, Piece, Range
 from salesfx.events import TOPICS
+from salesfx.rebuilding.room import check_room
 from salesfx.rules import Rules
 from salesfx.settings import Settings
 from salesfx.tables import RedisTables, TablesGoneError
@@ -61,6 +62,7 @@ class Making:
         Raises:
             OthersCommitError: Somebody else has committed meanwhile.
             TablesGoneError: The generation was dropped, or Redis has lost it.
+            NoRoomError: Redis is nearly full.
             SalesfxError: The log cannot be read, or is not the tables' whole log.
 
         """
@@ -106,6 +108,7 @@ class Making:
         return Batch(Partition(topic, partition), piece.before, piece.after, records, epoch=0)
 
     async def _commit(self, work: Work, events: int, progress: Progress) -> None:
+        await check_room(self._tables)
         match await self._processor.process(work):
             case Elsewhere(None):
                 raise TablesGoneError(

@@ -18,7 +18,9 @@ from salesfx.reading.reader import NoTablesError
 from salesfx.rebuilding.differences import Difference, differences
 from salesfx.rebuilding.letters import NewLetters
 from salesfx.rebuilding.making import Making, OthersCommitError
+from salesfx.rebuilding.room import check_room_beside
 from salesfx.rebuilding.steps import Recount, decoded, monthly, rest_name, steps
+from salesfx.refusal import Reason
 from salesfx.rules import Rules
 from salesfx.settings import Settings, masked_url
 from salesfx.tables import RedisTables, Snapshot, TablesGoneError, ViewLostError, tables_of
@@ -28,7 +30,6 @@ from salesfx.tables.generations import (
     AnotherAtWorkError,
     Generation,
     GenerationError,
-    Generations,
     State,
     behind,
     by_field,
@@ -81,6 +82,8 @@ class Report(msgspec.Struct, frozen=True):
     currencies: tuple[str, str]
     """Of the values in the live and in the new one."""
     differences: list[Difference]
+    damaged: dict[str, str]
+    """Cells of the live one that are no numbers, by table and field, and what stands there: they are not compared."""
 
 
 async def find(tables: RedisTables, settings: Settings) -> Found:
@@ -110,7 +113,9 @@ async def find(tables: RedisTables, settings: Settings) -> Found:
 class Rebuild:
     """The making of one generation beside the live one."""
 
-    def __init__(self, settings: Settings, tables: RedisTables, live: Generation, new: str, show: Shower) -> None:
+    def __init__(
+        self, settings: Settings, tables: RedisTables, live: Generation, new: str, show: Shower, *, anyway: bool = False
+    ) -> None:
         """Make it; see `rebuilding`.
 
         Args:
@@ -119,9 +124,11 @@ class Rebuild:
             live: The generation that is shown.
             new: Number of the new one.
             show: Told how far it is.
+            anyway: Compare also with live tables that are damaged, without what is no number.
 
         """
         self._settings = settings
+        self._anyway = anyway
         self._tables = tables
         self._live = live
         self.new = new
@@ -212,7 +219,8 @@ class Rebuild:
         raise AssertionError
 
     async def _compared(self) -> Report:
-        live = await self._totals(self._live.number)
+        damaged: dict[str, str] = {}
+        live = await self._totals(self._live.number, damaged if self._anyway else None)
         await self._round(live.offsets)
         names = [MONTH + month for month in (await self._totals(self.new)).months]
         changes = steps(live.definitions, self._settings.definitions)
@@ -220,7 +228,7 @@ class Rebuild:
         rest = rest_name(live.definitions)
         async with self._tables.view(names, self.new) as view:
             if view is None:
-                raise TablesGoneError(f"generation {self.new} is gone from Redis. Run `salesfx rebuild` again.")
+                raise TablesGoneError(f"generation {self.new} is gone from Redis. Run it again.")
             new = view.snapshot
             recount = Recount(view, rules, lambda number: self._show.advance("records", number))
             await recount.run()
@@ -234,15 +242,16 @@ class Rebuild:
             behind=behind(dict(live.offsets), dict(new.offsets)) + behind(dict(new.offsets), dict(live.offsets)),
             currencies=(decoded(live.definitions).currency, self._settings.currency),
             differences=differences(monthly(live.tables.items()), list(named), monthly(new.tables.items()), rest),
+            damaged=damaged,
         )
 
-    async def _totals(self, number: str) -> Snapshot:
-        """Read all months' totals of a generation at one instant."""
+    async def _totals(self, number: str, damaged: dict[str, str] | None = None) -> Snapshot:
+        """Read all months' totals of a generation at one instant; without what is no number where `damaged` is to get it."""
         names: list[str] = []
         while True:
-            snapshot = await self._tables.snapshot(names, number)
+            snapshot = await self._tables.snapshot(names, number, damaged)
             if snapshot is None:
-                raise TablesGoneError(f"generation {number} is gone from Redis. Run `salesfx rebuild` again.")
+                raise TablesGoneError(f"generation {number} is gone from Redis. Run it again.")
             wanted = [MONTH + month for month in snapshot.months]
             if set(wanted) <= set(names):
                 return snapshot
@@ -323,18 +332,20 @@ async def rebuilding(
         tables: Of the namespace.
         live: The generation that is shown.
         show: Told how far it is.
-        anyway: Use no generation that is complete: it may be damaged.
+        anyway: The live one may be damaged, and whatever is older: use no generation but one that a rebuild made after it.
 
     Raises:
         AnotherAtWorkError: Another rebuild is at work.
         GenerationError: A generation cannot be dropped.
+        NoRoomError: Redis has not enough memory for another one.
 
     """
-    number = await _chosen(settings, tables.generations, show, anyway=anyway)
+    number = await _chosen(settings, tables, show, after=int(live.number) if anyway else None)
     if number is None:
+        await check_room_beside(tables, live.number)
         number = await tables.generations.begin(settings.definitions, live.number)
         show.say(f"making generation {number} beside generation {live.number}, which stays as it is")
-    rebuild = Rebuild(settings, tables, live, number, show)
+    rebuild = Rebuild(settings, tables, live, number, show, anyway=anyway)
     try:
         await rebuild.begin()
         yield rebuild
@@ -342,32 +353,54 @@ async def rebuilding(
         await rebuild.end()
 
 
-async def _chosen(settings: Settings, generations: Generations, show: Shower, *, anyway: bool) -> str | None:
-    """Find a generation to go on with; drop what other rebuilds have left half made."""
+async def _chosen(settings: Settings, tables: RedisTables, show: Shower, after: int | None) -> str | None:
+    """Find a generation to go on with, the newest first; drop what other rebuilds have left half made.
+
+    Args:
+        settings: The new ones.
+        tables: Of the namespace.
+        show: Told what is done.
+        after: Take no complete one but those that rebuilds made after the generation of this number; None: any.
+
+    """
     chosen = None
-    for each in await generations.all():
+    for each in reversed(await tables.generations.all()):
         ours = each.fingerprint == settings.definitions.fingerprint
         if each.shown:
             continue
         if each.state is State.DROPPING or (each.state is State.BUILDING and not ours):
             show.say(f"dropping generation {each.number}, which was left half {_LEFT[each.state]}")
-            await _drop(generations, each.number)
+            await _drop(tables, each.number)
         elif chosen is None and ours and each.state is State.BUILDING:
             chosen = each.number
             show.say(f"going on with generation {each.number}, which an interrupted rebuild began at {each.begun}")
-        elif chosen is None and ours and not anyway:
+        elif chosen is None and ours and await _is_usable(tables, each, after):
             chosen = each.number
             show.say(f"generation {each.number} is there, made under these settings: what came since is read into it")
     return chosen
 
 
+async def _is_usable(tables: RedisTables, each: Generation, after: int | None) -> bool:
+    """Tell whether a complete generation may be shown again once it has what came since.
+
+    It lacks the events that it refused for want of a rate, where a worker has added one to it since.
+    """
+    if after is not None and (int(each.number) < after or each.by != "rebuild"):
+        return False
+    if each.began_under == each.fingerprint:
+        return True
+    snapshot = await tables.snapshot((), each.number)
+    counters = {} if snapshot is None else snapshot.counters
+    return not any(number for name, number in counters.items() if name.endswith(f"|{Reason.NO_RATE}"))
+
+
 _LEFT = {State.DROPPING: "deleted", State.BUILDING: "made under other settings"}
 
 
-async def _drop(generations: Generations, number: str) -> None:
+async def _drop(tables: RedisTables, number: str) -> None:
     """Drop a generation; whoever died at work on it is waited for."""
     for _ in range(LEASE_SECONDS + 1):
         with suppress(AnotherAtWorkError):
-            return await generations.drop(number)
+            return await tables.generations.drop(number)
         await asyncio.sleep(1)
-    return await generations.drop(number)
+    return await tables.generations.drop(number)

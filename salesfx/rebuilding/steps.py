@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from salesfx.account import Statement
 from salesfx.audit.records import summarise_alone
 from salesfx.definitions import RULES_VERSION, Definitions, zone_digest
 from salesfx.fold import decode_account, decode_lead
@@ -118,10 +119,20 @@ class Recount:
             for account in accounts:
                 contents = [(lead, content) for lead in leads_of[account] if (content := records[lead]) is not None]
                 for rules, totals in zip(self._rules, self.totals, strict=True):
-                    told = (summarise(lead, _priced(content, rules), rules).statements for lead, content in contents)
-                    statements = [said[account] for said in told if account in said]
-                    _add(totals, account_cells(statements, rules))
+                    _add(totals, account_cells(await _statements(account, contents, rules), rules))
             await asyncio.sleep(0)
+
+
+async def _statements(account: str, contents: Sequence[tuple[str, bytes]], rules: Rules) -> list[Statement]:
+    """Give what leads say about an account; there may be thousands, and others want to go on meanwhile."""
+    statements = []
+    for number, (lead, content) in enumerate(contents, 1):
+        said = summarise(lead, _priced(content, rules), rules).statements
+        if account in said:
+            statements.append(said[account])
+        if number % _SLICE == 0:
+            await asyncio.sleep(0)
+    return statements
 
 
 def _priced(content: bytes, rules: Rules) -> Lead:

@@ -8,10 +8,11 @@ class TablesAwayError(SalesfxError):
     """Redis cannot be reached, or refuses us."""
 
 
+# The codes in front of Redis' messages, like OOM, are not in what redis-py raises, where it has an exception for them.
 _ADVICE = {
-    "NOPERM": "Give its user all commands on the keys of the namespace: who explains or audits keeps a short journal there.",
-    "READONLY": "It is a replica. Give the address of the one that takes writes: who explains or audits keeps a short journal.",
-    "OOM": "It is full: give it more memory (maxmemory).",
+    "permissions": "Give its user all commands on the keys of the namespace: who explains or audits keeps a short journal there.",
+    "read only replica": "It is a replica. Give the address of the one that takes writes: who explains or audits keeps a short journal.",
+    "maxmemory": "It is full: give it more memory (maxmemory), or drop a generation that is not shown (`salesfx generations drop N`).",
     "WRONGTYPE": "Somebody else has written to salesfx's keys. Put a backup of Redis back, or set `namespace` to a new name: the "
     "tables are then made anew from the log.",
 }

@@ -5,9 +5,11 @@ worker of a generation that was dropped can tell that it was.
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from enum import StrEnum
+from importlib import resources
 from typing import Any
 
 import msgspec
@@ -16,15 +18,18 @@ from redis.exceptions import WatchError
 from salesfx.definitions import Definitions
 from salesfx.errors import NeedsAttentionError, SalesfxError
 from salesfx.tables.layout import FIRST_GENERATION, Layout, current_key, generations_key, partition_field
-from salesfx.tables.store import TablesGoneError
-from salesfx.tables.view import glob_escaped
+from salesfx.tables.store import TablesDamagedError, TablesGoneError
+from salesfx.tables.view import glob_escaped, integers
 
+_DROP = resources.files("salesfx.tables").joinpath("drop.lua").read_text(encoding="utf-8")
 LEASE_SECONDS = 5
 """A rebuild that has not said for so long that it is at work has died."""
 _ATTEMPTS = 5
 _CHUNK = 4000
 _SAMPLED = 100
 """Of so many keys of a chunk the memory is asked for."""
+_SAMPLED_OF_ALL = 10_000
+"""Of so many in all: a scan gives keys in the order of their hashes, so the first are as good as any."""
 
 
 class State(StrEnum):
@@ -51,6 +56,10 @@ class Entry(msgspec.Struct, frozen=True):
     """When, in RFC 3339."""
     by: str
     """`worker` or `rebuild`."""
+    began_under: str = ""
+    """Fingerprint that it was begun under: a worker may have added rates since. Empty where that is not known."""
+    token: str = ""
+    """Of the rebuild's try to begin it, which knows it again by this."""
 
 
 class Generation(msgspec.Struct, frozen=True):
@@ -61,6 +70,7 @@ class Generation(msgspec.Struct, frozen=True):
     state: State
     begun: str
     by: str
+    began_under: str
     fingerprint: str
     """Empty where it is being dropped, or damaged."""
     definitions: bytes
@@ -84,9 +94,9 @@ class Size(msgspec.Struct, frozen=True):
     """Roughly: by some of its keys."""
 
 
-def new_entry(state: State, by: str) -> bytes:
+def new_entry(state: State, by: str, began_under: str = "", token: str = "") -> bytes:
     """Write an entry of the register, of now."""
-    return msgspec.json.encode(Entry(state, datetime.now(UTC).isoformat(timespec="seconds"), by))
+    return msgspec.json.encode(Entry(state, datetime.now(UTC).isoformat(timespec="seconds"), by, began_under, token))
 
 
 def read_entry(raw: bytes | None) -> Entry | None:
@@ -136,8 +146,16 @@ class Generations:
         self._register = generations_key(namespace)
 
     async def all(self) -> list[Generation]:
-        """List those that are there, the oldest first."""
-        async with self._redis.pipeline(transaction=True) as pipe:
+        """List those that are there, the oldest first.
+
+        No transaction: where memory has run out, Redis refuses that even for reading.
+
+        Raises:
+            TablesDamagedError: Offsets of the one that is shown are no numbers.
+            GenerationError: Those of another are none.
+
+        """
+        async with self._redis.pipeline(transaction=False) as pipe:
             pipe.get(self._current)
             pipe.hgetall(self._register)
             current, register = await pipe.execute()
@@ -146,19 +164,20 @@ class Generations:
             entries.setdefault(current.decode(), Entry(State.COMPLETE, "", "worker"))
         numbers = sorted((number for number, entry in entries.items() if entry.state != State.DROPPED), key=int)
         layouts = [Layout(self._namespace, number) for number in numbers]
-        async with self._redis.pipeline(transaction=True) as pipe:
+        async with self._redis.pipeline(transaction=False) as pipe:
             for layout in layouts:
                 pipe.hgetall(layout.meta)
                 pipe.hgetall(layout.offsets)
             answers = await pipe.execute()
+        shown = "" if current is None else current.decode()
         return [
             Generation(
                 number,
-                current is not None and current.decode() == number,
-                *(entries[number].state, entries[number].begun, entries[number].by),
+                number == shown,
+                *(entries[number].state, entries[number].begun, entries[number].by, entries[number].began_under),
                 fingerprint=meta.get(b"fingerprint", b"").decode(),
                 definitions=meta.get(b"definitions", b""),
-                offsets={field.decode(): int(offset) for field, offset in offsets.items()},
+                offsets=_offsets(number, offsets, is_shown=number == shown),
             )
             for number, meta, offsets in zip(numbers, answers[::2], answers[1::2], strict=True)
         ]
@@ -182,17 +201,28 @@ class Generations:
         Returns:
             Its number.
 
+        Raises:
+            GenerationError: Another than the live one is shown.
+
         """
+        entry = new_entry(State.BUILDING, "rebuild", definitions.fingerprint, secrets.token_hex(8))
 
         async def begin(pipe: Any) -> str:
-            await pipe.watch(self._register, Layout(self._namespace, live).log)
-            register = {live.encode(): new_entry(State.COMPLETE, "worker"), **await pipe.hgetall(self._register)}
+            await pipe.watch(self._current, self._register, Layout(self._namespace, live).log)
+            there: dict[bytes, bytes] = await pipe.hgetall(self._register)
+            for begun, its in there.items():
+                if its == entry:  # by us: the answer to the first try was lost
+                    return begun.decode()
+            current = await pipe.get(self._current)
+            if current != live.encode():
+                raise GenerationError(f"{_shown_by_now(current, live)}; nothing was begun. Run it again.")
+            register = {live.encode(): new_entry(State.COMPLETE, "worker"), **there}
             number = _next_number(register)
             identity = await pipe.hgetall(Layout(self._namespace, live).log)
             layout = Layout(self._namespace, number)
             pipe.multi()
             pipe.hsetnx(self._register, live, register[live.encode()])
-            pipe.hset(self._register, number, new_entry(State.BUILDING, "rebuild"))
+            pipe.hset(self._register, number, entry)
             mapping = {"definitions": definitions.canonical(), "fingerprint": definitions.fingerprint}
             pipe.hset(layout.meta, mapping=mapping)
             if identity:
@@ -200,19 +230,20 @@ class Generations:
             await pipe.execute()
             return number
 
-        begun: str = await self._watching(begin)
-        return begun
+        number: str = await self._watching(begin)
+        return number
 
     async def complete(self, number: str) -> None:
         """Note that a generation can be shown."""
 
         async def complete(pipe: Any) -> None:
             await pipe.watch(self._register)
-            entry = read_entry(await pipe.hget(self._register, number))
+            found = await pipe.hget(self._register, number)
+            entry = read_entry(found)
             if entry is None or entry.state in GONE:
                 raise TablesGoneError(f"generation {number} was dropped")
             pipe.multi()
-            pipe.hset(self._register, number, _in_state(entry, State.COMPLETE))
+            pipe.hset(self._register, number, _in_state(found, State.COMPLETE))
             await pipe.execute()
 
         await self._watching(complete)
@@ -239,13 +270,14 @@ class Generations:
             if entry is not None and entry.state is State.BUILDING:
                 raise GenerationError(
                     f"generation {number} is only half made. `salesfx rebuild`, with the settings that it is made under, goes "
-                    "on with it."
+                    "on with it; with --anyway where these are those of the generation that is shown."
                 )
-            if instead_of is not None and (current is None or current.decode() != instead_of):
-                now = "none" if current is None else current.decode()
+            if current == number.encode():  # perhaps by us: the answer to the first try was lost
+                return
+            if instead_of is not None and current != instead_of.encode():
                 raise GenerationError(
-                    f"generation {now} is shown by now, not {instead_of}, with which generation {number} was compared; nothing "
-                    "was changed. Run `salesfx rebuild` again, or `salesfx generations show` to choose without a comparison."
+                    f"{_shown_by_now(current, instead_of)}, with which generation {number} was compared; nothing was changed. Run "
+                    "it again, or `salesfx generations show` to choose without a comparison."
                 )
             pipe.multi()
             pipe.set(self._current, number)
@@ -256,8 +288,6 @@ class Generations:
     async def drop(self, number: str, progress: Callable[[int], None] = lambda _: None) -> None:
         """Delete a generation; where that is interrupted, it can be done again.
 
-        What says what the tables mean goes first, so that nobody commits into them any more.
-
         Args:
             number: Which.
             progress: Told of keys that are deleted.
@@ -267,48 +297,51 @@ class Generations:
             AnotherAtWorkError: A rebuild is making it.
 
         """
+        layout = Layout(self._namespace, number)
+        keys = [self._register, layout.meta]
+        while True:
+            before = await self.check_drop(number)
+            dropping = _in_state(before, State.DROPPING)
+            if await self._mark([*keys, self._current, layout.builder], [number, before, dropping]):
+                break
+        async for some in self._keys(number):
+            await self._redis.unlink(*some)
+            progress(len(some))
+        await self._mark(keys, [number, dropping, _in_state(before, State.DROPPED)])
 
-        async def mark(pipe: Any) -> Entry:
-            entry = await self._droppable(pipe, number)
-            pipe.multi()
-            pipe.hset(self._register, number, _in_state(entry, State.DROPPING))
-            pipe.delete(Layout(self._namespace, number).meta)
-            await pipe.execute()
-            return entry
+    async def check_drop(self, number: str) -> bytes:
+        """See whether a generation can be dropped; raises what `drop` raises.
 
-        entry = await self._watching(mark)
-        async for keys in self._keys(number):
-            await self._redis.unlink(*keys)
-            progress(len(keys))
-        await self._redis.hset(self._register, number, _in_state(entry, State.DROPPED))
+        Returns:
+            What the register says of it.
 
-    async def check_drop(self, number: str) -> None:
-        """See whether a generation can be dropped; raises what `drop` raises."""
-        await self._watching(lambda pipe: self._droppable(pipe, number))
-
-    async def _droppable(self, pipe: Any, number: str) -> Entry:
-        builder = Layout(self._namespace, number).builder
-        await pipe.watch(self._current, self._register, builder)
-        entry = read_entry(await pipe.hget(self._register, number))
-        if await pipe.get(self._current) == number.encode():
+        """
+        found: bytes | None = await self._redis.hget(self._register, number)
+        entry = read_entry(found)
+        if await self._redis.get(self._current) == number.encode():
             raise GenerationError(
                 f"generation {number} is the one that is shown; it cannot be dropped. Show another one before: "
                 "`salesfx generations` lists them."
             )
-        if entry is None or entry.state is State.DROPPED:
+        if found is None or entry is None or entry.state is State.DROPPED:
             raise _none(number, [])
-        if await pipe.exists(builder):
+        if await self._redis.exists(Layout(self._namespace, number).builder):
             raise AnotherAtWorkError(
                 f"a rebuild is making generation {number}, or was until a moment ago. End it, and drop the generation in "
                 f"{LEASE_SECONDS} seconds."
             )
-        return entry
+        return found
+
+    async def _mark(self, keys: list[str], arguments: list[str | bytes]) -> bool:
+        return bool(await self._redis.eval(_DROP, len(keys), *keys, *arguments))
 
     async def size(self, number: str) -> Size:
         """Count a generation's keys, and estimate what memory they take by some of them."""
         count, sampled, size = 0, 0, 0
         async for keys in self._keys(number):
             count += len(keys)
+            if sampled >= _SAMPLED_OF_ALL:
+                continue
             async with self._redis.pipeline(transaction=False) as pipe:
                 for key in keys[:: max(1, len(keys) // _SAMPLED)]:
                     pipe.memory_usage(key, samples=5)
@@ -407,8 +440,24 @@ def at_work(number: str) -> AnotherAtWorkError:
     )
 
 
-def _in_state(entry: Entry, state: State) -> bytes:
-    return msgspec.json.encode(msgspec.structs.replace(entry, state=state))
+def _offsets(number: str, stored: dict[bytes, bytes], *, is_shown: bool) -> dict[str, int]:
+    try:
+        return integers(stored, f"{number}:offsets")
+    except TablesDamagedError as error:
+        if is_shown:
+            raise
+        raise GenerationError(
+            f"generation {number}, which is not shown, is damaged: its offsets hold what salesfx never writes. `salesfx generations "
+            f"drop {number}` deletes it; the others are not touched."
+        ) from error
+
+
+def _in_state(entry: bytes, state: State) -> bytes:
+    return msgspec.json.encode(msgspec.structs.replace(msgspec.json.decode(entry, type=Entry), state=state))
+
+
+def _shown_by_now(current: bytes | None, before: str) -> str:
+    return f"generation {'none' if current is None else current.decode()} is shown by now, not {before}"
 
 
 def _none(number: str, there: list[str]) -> GenerationError:

@@ -97,7 +97,8 @@ class MemoryTables:
 
     async def log_identity(self, ours: Mapping[str, str]) -> dict[str, str]:
         """Store ids of Kafka's cluster and topics where none are stored, and give those that are."""
-        self.data.log = {**ours, **self.data.log}
+        if self.data.fingerprint is not None:
+            self.data.log = {**ours, **self.data.log}
         return dict(self.data.log)
 
     async def stored_log_identity(self) -> dict[str, str]:

@@ -37,7 +37,7 @@ from salesfx.tables.store import (
     TablesGoneError,
     Versioned,
 )
-from salesfx.tables.view import RedisView, read_snapshot
+from salesfx.tables.view import RedisView, integers, read_snapshot
 
 SCRIPT = resources.files("salesfx.tables").joinpath("commit.lua").read_text(encoding="utf-8")
 OLDEST_REDIS = (6, 2)
@@ -123,7 +123,8 @@ class RedisTables:
             if shown is None and (entry is None or entry.state is State.COMPLETE):
                 pipe.set(self._current, generation)
             if entry is None:
-                pipe.hset(self._register, generation, new_entry(State.COMPLETE, "worker"))
+                began_under = definitions.fingerprint if stored is None and not lost else ""
+                pipe.hset(self._register, generation, new_entry(State.COMPLETE, "worker", began_under))
             await pipe.execute()
             if lost:  # nobody has made the tables meanwhile
                 raise definitions_lost(layout.meta)
@@ -187,8 +188,7 @@ class RedisTables:
 
     async def offsets(self) -> dict[str, int]:
         """Read the stored offsets."""
-        stored = await self._redis.hgetall((await self._read_layout()).offsets)
-        return {field.decode(): int(offset) for field, offset in stored.items()}
+        return integers(await self._redis.hgetall((await self._read_layout()).offsets), "offsets")
 
     async def start_at(self, topic: str, partition: int, offset: int) -> int:
         """Store a partition's first offset where none is stored, and give the one that is."""
@@ -206,7 +206,10 @@ class RedisTables:
     async def log_identity(self, ours: Mapping[str, str]) -> dict[str, str]:
         """Store ids of Kafka's cluster and topics where none are stored, and give those that are."""
         async with self._redis.pipeline(transaction=True) as pipe:
-            for name, identity in ours.items():
+            await pipe.watch(self._layout.meta)
+            there = await pipe.exists(self._layout.meta)
+            pipe.multi()
+            for name, identity in ours.items() if there else ():
                 pipe.hsetnx(self._layout.log, name, identity)
             pipe.hgetall(self._layout.log)
             *_, stored = await pipe.execute()
@@ -217,9 +220,17 @@ class RedisTables:
         stored = await self._redis.hgetall((await self._read_layout()).log)
         return {name.decode(): identity.decode() for name, identity in stored.items()}
 
-    async def snapshot(self, tables: Collection[str] | None = (), generation: str | None = None) -> Snapshot | None:
-        """Read tables and everything beside them, atomically; of a generation by its number, else of the one shown."""
-        return await read_snapshot(self._redis, self._namespace, tables, of_generation=generation)
+    async def snapshot(
+        self,
+        tables: Collection[str] | None = (),
+        generation: str | None = None,
+        damaged: dict[str, str] | None = None,
+    ) -> Snapshot | None:
+        """Read tables and everything beside them, atomically; of a generation by its number, else of the one shown.
+
+        Where `damaged` is given, cells of tables that are no numbers are left out and noted there: what stands in each.
+        """
+        return await read_snapshot(self._redis, self._namespace, tables, of_generation=generation, damaged=damaged)
 
     @asynccontextmanager
     async def view(
@@ -245,6 +256,11 @@ class RedisTables:
                 "would be wrong without a word. Set `maxmemory-policy noeviction` (CONFIG SET maxmemory-policy noeviction, "
                 "and in its configuration file), then start again."
             )
+
+    async def memory(self) -> tuple[int, int]:
+        """Give the bytes that Redis has in use, and its `maxmemory`: 0 where it has none."""
+        info = await self._redis.info("memory")
+        return int(info["used_memory"]), int(info.get("maxmemory", 0))
 
     async def close(self) -> None:
         """Give back its connections."""

@@ -27,9 +27,10 @@ class TablesDamagedError(NeedsAttentionError):
     """Somebody else has written to the tables what is no number."""
 
     def __init__(self, table: str, cell: tuple[bytes, bytes]) -> None:
+        anew = "set `namespace` to a new name" if table.endswith("offsets") else "run `salesfx rebuild --anyway`"
         super().__init__(
             f"the table {table} in Redis holds {cell[1][:40]!r} under {cell[0][:200]!r}, which salesfx never writes. Put a "
-            "backup of Redis back, or set `namespace` to a new name: the tables are then made anew from the log."
+            f"backup of Redis back, or {anew}: the tables are then made anew from the log."
         )
 
 
@@ -182,7 +183,10 @@ class Tables(Protocol):
         """
 
     async def log_identity(self, ours: Mapping[str, str]) -> dict[str, str]:
-        """Store ids of Kafka's cluster and topics where none are stored, and give those that are."""
+        """Store ids of Kafka's cluster and topics where none are stored, and give those that are.
+
+        Where the tables are gone, none are stored: they would be left behind by a generation that was dropped.
+        """
 
     async def stored_log_identity(self) -> dict[str, str]:
         """Give the ids of Kafka's cluster and topics that are stored, without storing any."""

@@ -32,6 +32,7 @@ async def read_snapshot(
     tables: Collection[str] | None,
     first: Callable[[Any, Layout], None] = lambda _pipe, _layout: None,
     of_generation: str | None = None,
+    damaged: dict[str, str] | None = None,
 ) -> Snapshot | None:
     """Read tables and everything beside them in one transaction; None where there are none.
 
@@ -41,6 +42,10 @@ async def read_snapshot(
         tables: Their names; None: all of every month.
         first: Puts commands in front of the transaction, each time that it is tried.
         of_generation: Which to read; None: the one that is shown.
+        damaged: See `integers`; not for the offsets, without which nobody knows what the rest is of.
+
+    Raises:
+        TablesDamagedError: What should be a number is none.
 
     """
     names: Collection[str] = tables or ()
@@ -75,9 +80,9 @@ async def read_snapshot(
             fingerprint=meta[b"fingerprint"].decode(),
             definitions=meta[b"definitions"],
             months=all_months,
-            tables={name: _integers(table, name) for name, table in zip(names, found, strict=True)},
-            offsets=_integers(offsets, "offsets"),
-            counters=_integers(counters, "counters"),
+            tables={name: integers(table, name, damaged) for name, table in zip(names, found, strict=True)},
+            offsets=integers(offsets, "offsets"),
+            counters=integers(counters, "counters", damaged),
             marks={name.decode(): mark.decode() for name, mark in marks.items()},
         )
 
@@ -231,11 +236,28 @@ def glob_escaped(literal: str) -> str:
     return _GLOB.sub(r"\\\1", literal)
 
 
-def _integers(table: Mapping[bytes, bytes], name: str) -> dict[str, int]:
+def integers(table: Mapping[bytes, bytes], name: str, damaged: dict[str, str] | None = None) -> dict[str, int]:
+    """Read a hash of numbers.
+
+    Args:
+        table: Its fields.
+        name: Its name, without the prefix.
+        damaged: Gets what is no number, by table and field; None: there must be nothing of the kind.
+
+    Raises:
+        TablesDamagedError: There is.
+
+    """
     try:
         return {field.decode(): int(number) for field, number in table.items()}
     except ValueError:
-        raise TablesDamagedError(name, next(each for each in table.items() if not _is_cell(*each))) from None
+        strange = [each for each in table.items() if not _is_cell(*each)]
+    if damaged is None:
+        raise TablesDamagedError(name, strange[0])
+    damaged.update(
+        {f"{name} {field.decode(errors='replace')}": number.decode(errors="replace")[:40] for field, number in strange}
+    )
+    return integers({field: number for field, number in table.items() if (field, number) not in strange}, name)
 
 
 def _is_cell(field: bytes, number: bytes) -> bool:

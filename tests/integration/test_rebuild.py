@@ -10,7 +10,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import redis as redis_py
 
 from salesfx.definitions import Definitions
 from salesfx.kpi import Cells
+from salesfx.settings import load_settings
 from salesfx.tables import RedisTables, Snapshot, connect
 from salesfx.tables.generations import State
 from salesfx.tables.layout import Layout, to_cells
@@ -34,6 +35,12 @@ BY_TOKYO = Definitions(timezone="Asia/Tokyo")
 def site(kafka: str, redis_url: str, namespace: str) -> Site:
     """Names that no other test uses."""
     return Site(kafka, redis_url, namespace)
+
+
+@pytest.fixture
+def own_site(kafka: str, own_redis_url: str, namespace: str) -> Site:
+    """The same in a Valkey whose memory may be bounded."""
+    return Site(kafka, own_redis_url, namespace)
 
 
 def started(site: Site, words: Sequence[str], environ: Mapping[str, str], **streams: Any) -> "subprocess.Popen[str]":
@@ -374,6 +381,123 @@ async def test_damaged_tables_are_made_anew_under_the_same_settings(site: Site) 
     [found] = answer["report"]["differences"]
     assert (found["month"], found["metric"], found["total"]["by"]) == (month, "leads", {"rest": -5})
     assert "everything agrees" in await Command(site, "audit").done()
+
+
+async def test_anyway_goes_on_with_what_it_has_made(site: Site) -> None:
+    """Complete, and not shown yet: the command that the message names compares it again, and makes no other."""
+    messages = simulated(21, 100)
+    await made(site, messages)
+    said = await Command(site, "rebuild", "--anyway").done(2)
+    assert "`salesfx rebuild --anyway --yes` brings it up to date" in said
+    said = await Command(site, "rebuild", "--anyway", "--yes").done()
+    assert "generation 2 is there" in said
+    assert "generation 2 is shown now, instead of 1" in said
+    assert await cells_of(site) == expected(messages)
+    # What was shown by then may be damaged, and the one before: neither is offered.
+    assert "making generation 3 beside generation 2" in await Command(site, "rebuild", "--anyway", "--yes").done()
+
+
+async def test_cells_that_are_no_numbers_are_left_out_and_named(site: Site) -> None:
+    """They would otherwise keep the one command from its end that mends them; without --anyway it is named."""
+    messages = simulated(22, 100)
+    await made(site, messages)
+    month = max(when[:7] for (when, field) in expected(messages) if field.startswith("leads|"))
+    with redis_py.Redis.from_url(site.settings.redis) as client:
+        client.hset(Layout(site.settings.namespace, "1").table(f"month:{month}"), "leads|source=web", "many")
+    assert "`salesfx rebuild --anyway`" in await Command(site, "rebuild", "--yes", **TOKYO).done(2)
+    said = await Command(site, "rebuild", "--anyway", "--yes").done()
+    assert f"not compared, since it is no number in generation 1: month:{month} leads|source=web: 'many'" in said
+    assert "generation 3 is shown now, instead of 1" in said
+    assert await cells_of(site) == expected(messages)
+
+
+async def test_going_back_takes_the_newest_that_fits(site: Site) -> None:
+    """What was kept from before may be what `--anyway` was for."""
+    await site.make_topics()
+    async with opened(site) as tables:
+        await tables.open(Definitions())
+        for number, definitions in enumerate((Definitions(), BY_TOKYO), 2):
+            assert await tables.generations.begin(definitions, str(number - 1)) == str(number)
+            await tables.generations.complete(str(number))
+            await tables.generations.show(str(number))
+    assert "generation 2 is shown now, instead of 3" in await Command(site, "rebuild", "--yes").done()
+
+
+async def test_a_generation_that_lacks_what_a_rate_made_usable_is_made_anew(site: Site, tmp_path: Path) -> None:
+    """A rate was added to it in its place, so it lacks what was refused before; one that always lacked it is no worse."""
+    fields = {"event_id": "e", "occurred_at": "2026-10-05T10:00:00Z", "quote_id": "Q", "currency": "USD", "amount": "1"}
+    await made(site, [Message("quote_sent", msgspec.json.encode(fields))])
+    assert "nothing was swapped" in await Command(site, "rebuild", **TOKYO).done(2)
+    said = await Command(site, "rebuild", "--yes", **TOKYO).done()
+    assert "generation 2 is there" in said, "it was begun under these settings, without the rate"
+    with_rate = tmp_path / "salesfx.toml"
+    with_rate.write_text('[[rates]]\ncurrency = "USD"\nsince = 2026-01-01\nper_euro = "1.1"\n', encoding="utf-8")
+    async with connect(site.settings.redis) as client:
+        old = RedisTables(client, site.settings.namespace, "1")
+        await old.open(load_settings(with_rate, site.environ).definitions)
+        snapshot = await old.snapshot((), "1")
+    assert snapshot is not None
+    assert snapshot.counters["rejected|quote_sent|no_rate"] == 1
+    said = await Command(site, "--config", str(with_rate), "rebuild", "--yes").done()
+    assert "making generation 3 beside generation 2" in said
+    async with opened(site) as tables:
+        snapshot = await tables.snapshot()
+    assert snapshot is not None
+    assert "rejected|quote_sent|no_rate" not in snapshot.counters
+
+
+async def test_without_room_for_another_nothing_is_begun(own_site: Site) -> None:
+    """A full Redis refuses the worker and the readers, so it is looked before."""
+    await made(own_site, simulated(23, 300))
+    async with limited(own_site, lambda used: (used + 50_000) / 0.97):
+        said = await Command(own_site, "rebuild", "--yes", **TOKYO).done(2)
+        assert "Redis has no room for another generation: generation 1 takes about" in said
+    async with opened(own_site) as tables:
+        assert [each.number for each in await tables.generations.all()] == ["1"]
+
+
+async def test_before_redis_is_full_it_stops(own_site: Site) -> None:
+    """It leaves the rest to the tables that are shown; what it has made is gone on with once there is room."""
+    messages = simulated(24, 300)
+    await made(own_site, messages)
+    async with opened(own_site) as tables:
+        await tables.generations.begin(BY_TOKYO, "1")
+    async with limited(own_site, lambda used: used / 0.98):
+        assert "Redis is nearly full" in await Command(own_site, "rebuild", "--yes", **TOKYO).done(2)
+        with own_site.worker() as worker:
+            await worker.says(": reading ")
+            more = simulated(25, 30)
+            await own_site.publish(more)
+            await own_site.caught_up(worker)
+    assert await done_of(own_site, "2") == 0
+    said = await Command(own_site, "rebuild", "--yes", **TOKYO).done()
+    assert "going on with generation 2" in said
+    assert await cells_of(own_site) == expected([*messages, *more], BY_TOKYO)
+
+
+@asynccontextmanager
+async def limited(site: Site, limit: Callable[[int], float]) -> AsyncIterator[None]:
+    """Set a `maxmemory` by what is in use, tens of megabytes of it by others."""
+    async with connect(site.settings.redis) as client:
+        await client.setrange("of others", 60_000_000, b"x")
+        try:
+            await client.config_set("maxmemory", round(limit((await client.info("memory"))["used_memory"])))
+            yield
+        finally:
+            await client.config_set("maxmemory", "0")
+            await client.delete("of others")
+
+
+async def test_a_reader_that_goes_away_is_not_redis(site: Site) -> None:
+    """Like `salesfx rebuild | head`."""
+    async with opened(site) as tables:
+        await tables.open(Definitions())
+    ours, theirs = os.pipe()
+    os.close(ours)
+    process = started(site, ["rebuild"], {}, stdout=theirs, stderr=subprocess.PIPE)
+    os.close(theirs)
+    _, errors = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
+    assert (process.returncode, errors) == (1, "")
 
 
 async def test_what_was_refused_before_gets_no_second_letter(site: Site) -> None:

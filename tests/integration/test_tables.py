@@ -57,7 +57,20 @@ from salesfx.tables.store import (
     TablesDamagedError,
     TablesGoneError,
 )
-from tests.stores import DEFINITIONS, TOPIC, RedisStore, Store, all_cells, batch, contents, put, shown, versions
+from tests.losing_proxy import LosingProxy
+from tests.stores import (
+    DEFINITIONS,
+    TOPIC,
+    OpenRedisStore,
+    RedisStore,
+    Store,
+    all_cells,
+    batch,
+    contents,
+    put,
+    shown,
+    versions,
+)
 from tests.worked_example import EVENTS, TABLES
 
 DOLLARS = Definitions(rates=(Rate(currency="USD", since=date(2026, 1, 1), per_euro=Decimal("1.1")),))
@@ -876,6 +889,82 @@ async def test_two_rebuilds_begin_two_generations(in_redis: RedisStore) -> None:
     assert [type(end) for end in ends if end is not None] == [GenerationError, GenerationError]
 
 
+async def test_a_lost_answer_begins_nothing_twice(redis_url: str, namespace: str) -> None:
+    """The generation that was begun, and of which nobody could be told, is found again."""
+    async with OpenRedisStore(redis_url, namespace) as beside, LosingProxy(redis_url) as proxy:
+        await beside.tables.open(DEFINITIONS)
+        async with connect(proxy.url) as client:
+            assert await Generations(client, namespace).begin(DOLLARS, "1") == "2"
+        assert proxy.has_lost
+        assert [each.number for each in await Generations(beside.redis, namespace).all()] == ["1", "2"]
+
+
+async def test_a_lost_answer_is_no_refusal_of_a_swap(redis_url: str, namespace: str) -> None:
+    """What was swapped is shown, though the connection broke before anybody was told."""
+    async with OpenRedisStore(redis_url, namespace) as beside, LosingProxy(redis_url) as proxy:
+        await beside.tables.open(DEFINITIONS)
+        generations = Generations(beside.redis, namespace)
+        await generations.complete(await generations.begin(DOLLARS, "1"))
+        async with connect(proxy.url) as client:
+            await Generations(client, namespace).show("2", instead_of="1")
+        assert proxy.has_lost
+        assert (await shown(beside.tables)).generation == "2"
+
+
+async def test_nothing_is_begun_beside_what_is_not_shown(in_redis: RedisStore) -> None:
+    """Another rebuild has swapped meanwhile: what is begun would be compared with tables that nobody sees."""
+    await in_redis.tables.open(DEFINITIONS)
+    generations = Generations(in_redis.redis, in_redis.namespace)
+    number = await generations.begin(DOLLARS, "1")
+    await generations.complete(number)
+    await generations.show(number)
+    with pytest.raises(GenerationError, match="generation 2 is shown by now, not 1"):
+        await generations.begin(DOLLARS, "1")
+    assert [each.number for each in await generations.all()] == ["1", "2"]
+
+
+async def test_a_swap_while_it_is_begun_is_noticed(in_redis: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also between the look at what is shown and the beginning."""
+    await in_redis.tables.open(DEFINITIONS)
+    generations = Generations(in_redis.redis, in_redis.namespace)
+    number = await generations.begin(DOLLARS, "1")
+    await generations.complete(number)
+    get = Pipeline.get
+
+    async def and_then_another_is_shown(pipe: Any, key: str) -> Any:
+        found = await get(pipe, key)
+        await in_redis.redis.set(current_key(in_redis.namespace), number)
+        return found
+
+    monkeypatch.setattr(Pipeline, "get", and_then_another_is_shown)
+    with pytest.raises(GenerationError, match="generation 2 is shown by now, not 1"):
+        await generations.begin(DOLLARS, "1")
+
+
+async def test_offsets_that_are_none_are_named(in_redis: RedisStore) -> None:
+    """Somebody has written to the offsets: whoever looks at the generations, or at the offsets, is told which, and what to do."""
+    await in_redis.tables.open(DEFINITIONS)
+    generations = Generations(in_redis.redis, in_redis.namespace)
+    number = await generations.begin(DOLLARS, "1")
+    await in_redis.redis.hset(Layout(in_redis.namespace, number).offsets, "note", "mine")
+    with pytest.raises(GenerationError, match=r"generation 2, which is not shown, .*`salesfx generations drop 2`"):
+        await generations.all()
+    await generations.drop(number)
+    assert [each.number for each in await generations.all()] == ["1"]
+    await in_redis.redis.hset(in_redis.layout.offsets, "note", "mine")
+    with pytest.raises(TablesDamagedError, match="table 1:offsets in Redis holds b'mine' under b'note'"):
+        await generations.all()
+    with pytest.raises(TablesDamagedError, match="table offsets in Redis holds b'mine' under b'note'"):
+        await in_redis.tables.offsets()
+
+
+async def test_a_dropped_generation_gets_no_identity_again(store: Store, tables: Tables) -> None:
+    """A worker of it that looks at its Kafka once more leaves nothing behind."""
+    await store.lose()
+    assert await tables.log_identity({"cluster": "c1"}) == {}
+    assert await tables.stored_log_identity() == {}
+
+
 async def test_where_nothing_says_which_is_shown_nobody_guesses(in_redis: RedisStore) -> None:
     """The key `current` alone is gone: with one generation it is clear, with two a worker asks."""
     await in_redis.tables.open(DEFINITIONS)
@@ -995,6 +1084,35 @@ async def test_a_redis_without_memory_left_refuses_a_batch_whole(own: RedisStore
     assert await own.tables.commit(commit) == Committed()
 
 
+async def test_a_generation_can_be_dropped_where_memory_has_run_out(in_redis: RedisStore) -> None:
+    """That is what gives room again: commits are refused then, and of Redis 7 every transaction of readers too."""
+    await in_redis.tables.open(DEFINITIONS)
+    await in_redis.tables.start_at(TOPIC, 0, 0)
+    generations = Generations(in_redis.redis, in_redis.namespace)
+    number = await generations.begin(DOLLARS, "1")
+    beside = RedisTables(in_redis.redis, in_redis.namespace, number, DOLLARS.fingerprint)
+    await beside.start_at(TOPIC, 0, 0)
+    for place in range(10):
+        writes = {f"lead:{place}{number}": b"x" * 10_000 for number in range(100)}
+        await beside.commit(batch(place, place + 1, seen=dict.fromkeys(writes, b""), writes=writes))
+    await in_redis.redis.config_set("maxmemory", "8mb")
+    try:
+        with pytest.raises(ResponseError, match=r"(?i)OOM|maxmemory"):
+            await in_redis.tables.commit(batch(0, 1, cells={CELL: 1}))
+        if "valkey_version" not in await in_redis.redis.info("server"):
+            with pytest.raises(ResponseError, match=r"(?i)OOM|maxmemory"):
+                await in_redis.tables.snapshot()
+        assert [each.number for each in await generations.all()] == ["1", "2"]
+        assert (await generations.size("2")).keys == 1002
+        await generations.drop("2")
+        assert await in_redis.tables.commit(batch(0, 1, cells={CELL: 1})) == Committed()
+        assert await all_cells(in_redis.tables) == {CELL: 1}
+    finally:
+        await in_redis.redis.config_set("maxmemory", "0")
+    assert [key for key in await in_redis.dump() if ":2:" in key] == []
+    assert [each.number for each in await generations.all()] == ["1"]
+
+
 async def test_flushall_is_noticed(own: RedisStore) -> None:
     """The real command, on a server of its own: a commit finds no offset and writes nothing."""
     await own.tables.open(DEFINITIONS)
@@ -1007,11 +1125,18 @@ async def test_flushall_is_noticed(own: RedisStore) -> None:
 
 @pytest.mark.parametrize(("field", "number"), [("leads|source=web", "1.5"), (b"leads|source=\xff", "1")])
 async def test_what_is_no_cell_is_named(in_redis: RedisStore, field: str | bytes, number: str) -> None:
-    """Somebody has written to a table: whoever reads it is told which, and what to do."""
+    """Somebody has written to a table: whoever reads it is told which, and what to do, or gets the rest and is told all."""
     await in_redis.tables.open(DEFINITIONS)
     await in_redis.redis.hset(in_redis.layout.table(MONTH + "2026-10"), field, number)
-    with pytest.raises(TablesDamagedError, match=r"month:2026-10 in Redis holds .* under .*`namespace`"):
+    await in_redis.redis.hset(in_redis.layout.table(MONTH + "2026-10"), "leads|source=fair", 3)
+    with pytest.raises(TablesDamagedError, match=r"month:2026-10 in Redis holds .* under .*`salesfx rebuild --anyway`"):
         await in_redis.tables.snapshot([MONTH + "2026-10"])
+    damaged: dict[str, str] = {}
+    reader = RedisTables(in_redis.redis, in_redis.namespace)
+    snapshot = await reader.snapshot([MONTH + "2026-10"], "1", damaged)
+    assert snapshot is not None
+    assert snapshot.tables == {MONTH + "2026-10": {"leads|source=fair": 3}}
+    assert list(damaged.values()) == [number]
 
 
 # What people read.

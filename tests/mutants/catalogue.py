@@ -210,7 +210,7 @@ _COMMIT = (
         name="a-swap-of-whatever-is-shown",
         harm="Of two rebuilds that were compared with the same tables the second takes the place of the first unseen.",
         file="salesfx/tables/generations.py",
-        old="if instead_of is not None and (current is None or current.decode() != instead_of):",
+        old="if instead_of is not None and current != instead_of.encode():",
         new="if instead_of is not None and current is None:",
         tests=(_TABLES + "test_two_rebuilds_begin_two_generations[valkey]",),
     ),

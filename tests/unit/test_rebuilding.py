@@ -1,5 +1,6 @@
 """Which definition did what: computed from the records of one view, without a server."""
 
+import asyncio
 from datetime import date
 from decimal import Decimal
 
@@ -106,6 +107,27 @@ async def test_the_tables_in_between_are_those_made_under_them(
 def hundredths(number: int | str) -> Decimal:
     """Read a number of the report."""
     return Decimal(number)
+
+
+async def test_others_go_on_while_an_account_of_many_leads_is_summed() -> None:
+    """Under each of the definitions again: else the rebuild could not say meanwhile that it is still at work."""
+    deal = {"event_id": "e", "occurred_at": "2026-10-05T10:00:00Z", "account_id": "A", "outcome": "won"}
+    deals = [{**deal, "deal_id": f"D{number}", "amount": "1", "currency": "EUR"} for number in range(1000)]
+    messages = [("deal_closed", msgspec.json.encode(fields)) for fields in deals]
+    recount = Recount(view_of(folded(messages, Definitions())), [Rules(Definitions())] * 3)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    await recount._add_accounts({"account:A": [f"lead-of-deal:D{number}" for number in range(1000)]})
+    beside.cancel()
+    assert turns >= 12
+    assert recount.totals[0]["2026-10", "booked_sales|category=new_account"] == 1
 
 
 async def test_what_is_refused_without_a_rate_is_the_rest() -> None:

@@ -87,13 +87,12 @@ class Recount:
 
     async def run(self) -> None:
         """Read everything once, and the leads of accounts once more."""
-        for kind in HOMES:
-            async for chunk in self._view.scan(kind):
-                for number, (ref, content) in enumerate(chunk.items()):
-                    self._add_lead(ref, content)
-                    if number % _SLICE == 0:
-                        await asyncio.sleep(0)
-                self._progress(len(chunk))
+        async for chunk in self._view.scan(*HOMES):
+            for number, (ref, content) in enumerate(chunk.items()):
+                self._add_lead(ref, content)
+                if number % _SLICE == 0:
+                    await asyncio.sleep(0)
+            self._progress(len(chunk))
         async for chunk in self._view.scan(ACCOUNT):
             leads_of = {
                 ref: [*decode_account(content).statements, *self._also.pop(ref, ())] for ref, content in chunk.items()

@@ -20,10 +20,8 @@ NAMES = (
     "growth",
     "recovery",
     "two_workers",
-    "audit",
+    "long_log",
     "archive",
-    "lookback",
-    "rebuild",
     "explain",
     "walls",
 )

@@ -11,7 +11,6 @@ from typing import Any
 
 import psutil
 import redis
-from rich.progress import Progress
 
 from salesfx.settings import Settings
 from salesfx.tables.layout import FIRST_GENERATION, Layout
@@ -22,7 +21,6 @@ NO_HEARTBEATS = {"SALESFX_HEARTBEAT_SECONDS": "0"}
 """The offsets tell how many events are done, so nothing but events may lie in the log."""
 _LOOK_SECONDS = 0.02
 _PATIENCE_SECONDS = 120.0
-_BACKLOG_SECONDS = 3600.0
 _STOP_SECONDS = 15.0
 _SHOWN = 2000
 """Characters of a process's last words."""
@@ -199,28 +197,6 @@ def wait_until(
             raise SystemExit(f"waited in vain until {what}")
         time.sleep(look)
     return time.monotonic()
-
-
-def make_tables(settings: Settings, folder: Path, events: int, bars: Progress, check: Callable[[], None]) -> None:
-    """Let one worker take a log that holds so many events to its tables, and end it.
-
-    Args:
-        settings: Of the tables.
-        folder: Where its log goes.
-        events: How many there are.
-        bars: Shows how far it is.
-        check: Raises where a server has ended.
-
-    """
-    seen, task = Seen(settings), bars.add_task("making the tables", total=events)
-    with workers(settings, folder) as (worker,):
-
-        def all_done() -> bool:
-            check()
-            bars.update(task, completed=seen.done())
-            return seen.done() >= events
-
-        wait_until("all is in the tables", all_done, worker.check, _BACKLOG_SECONDS)
 
 
 def per_event(before: Mapping[str, float], after: Mapping[str, float], events: int) -> dict[str, float]:

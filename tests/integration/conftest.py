@@ -1,4 +1,4 @@
-"""The stores that the contract of the tables is tested on."""
+"""The stores that the contract of the tables is tested on, and what tests with a Kafka have of their own."""
 
 import shutil
 import tempfile
@@ -10,6 +10,7 @@ import pytest
 from salesfx.local import LocalServers
 from salesfx.tables import MemoryTables, Tables
 from tests.stores import DEFINITIONS, TOPIC, OpenRedisStore, RedisStore, Store
+from tests.worker_process import Site
 
 
 @pytest.fixture(params=["memory", "valkey", "redis7"])
@@ -60,3 +61,17 @@ async def tables(store: Store) -> Tables:
     await store.tables.open(DEFINITIONS)
     await store.tables.start_at(TOPIC, 0, 0)
     return store.tables
+
+
+@pytest.fixture
+async def site(kafka: str, redis_url: str, namespace: str) -> Site:
+    """Topics and tables of the test's own."""
+    site = Site(kafka, redis_url, namespace)
+    await site.make_topics()
+    return site
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where an archive goes."""
+    return tmp_path / "archive"

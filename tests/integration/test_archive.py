@@ -38,20 +38,6 @@ EXAMPLE = [Message(topic, value) for topic, value in EVENTS]
 LEADS = "lead_created"
 
 
-@pytest.fixture
-async def site(kafka: str, redis_url: str, namespace: str) -> Site:
-    """Topics and tables of our own."""
-    site = Site(kafka, redis_url, namespace)
-    await site.make_topics()
-    return site
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where the archive goes."""
-    return tmp_path / "archive"
-
-
 def with_archive(site: Site, folder: Path | None) -> Settings:
     """Give the site's settings, with an archive."""
     return msgspec.structs.replace(site.settings, archive=folder and str(folder))

@@ -19,20 +19,6 @@ from tests.integration.test_archive import LEADS, in_files, in_kafka, lead, look
 from tests.worker_process import Message, Place, Site
 
 
-@pytest.fixture
-async def site(kafka: str, redis_url: str, namespace: str) -> Site:
-    """Topics and tables of our own."""
-    site = Site(kafka, redis_url, namespace)
-    await site.make_topics()
-    return site
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where the archive goes."""
-    return tmp_path / "archive"
-
-
 async def archived(site: Site, folder: Path, now: datetime | None = None, *, new: bool = False) -> int:
     """Archive; give how many records were added."""
     return (await write_archive(site.settings, folder, now or datetime.now(UTC), new=new)).rows

@@ -29,14 +29,6 @@ TODAY = date(2026, 11, 23)
 EXAMPLE = [Message(topic, value) for topic, value in EVENTS]
 
 
-@pytest.fixture
-async def site(kafka: str, redis_url: str, namespace: str) -> Site:
-    """Topics and tables of our own."""
-    site = Site(kafka, redis_url, namespace)
-    await site.make_topics()
-    return site
-
-
 async def audited(site: Site, *, from_log: bool = True) -> Report:
     """Audit the site's tables in this process."""
     tables = RedisTables(connect(site.settings.redis), site.settings.namespace)

@@ -18,14 +18,6 @@ from tests.integration.test_audit import audited
 from tests.worker_process import Message, Site, eventually, expected, simulated
 
 
-@pytest.fixture
-async def site(kafka: str, redis_url: str, namespace: str) -> Site:
-    """Topics and tables of our own."""
-    site = Site(kafka, redis_url, namespace)
-    await site.make_topics()
-    return site
-
-
 async def heard(site: Site) -> set[tuple[str, str]]:
     """Give topic and feed of every heartbeat that got through."""
     snapshot = await site.snapshot()

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import pytest
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from salesfx import heartbeat
@@ -20,14 +19,6 @@ from tests.worked_example import EVENTS
 from tests.worker_process import Message, Site, simulated
 
 EXAMPLE = [Message(topic, value) for topic, value in EVENTS]
-
-
-@pytest.fixture
-async def site(kafka: str, redis_url: str, namespace: str) -> Site:
-    """Topics and tables of our own."""
-    site = Site(kafka, redis_url, namespace)
-    await site.make_topics()
-    return site
 
 
 async def command(site: Site, *arguments: str) -> tuple[int, str, str]:

@@ -23,23 +23,9 @@ from tests.worker_process import Message, Site, simulated
 
 
 @pytest.fixture
-async def site(kafka: str, redis_url: str, namespace: str) -> Site:
-    """Topics and tables of our own."""
-    site = Site(kafka, redis_url, namespace)
-    await site.make_topics()
-    return site
-
-
-@pytest.fixture
 def other(kafka: str, redis_url: str, namespace: str) -> Site:
     """What is left after a loss: a Kafka without topics, and an empty Redis."""
     return Site(kafka, redis_url, f"{namespace}-restored")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where the archive is."""
-    return tmp_path / "archive"
 
 
 async def archived(site: Site, folder: Path) -> int:

@@ -25,7 +25,6 @@ from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from salesfx.kafka_log import KafkaLog
 from salesfx.settings import load_settings
 from salesfx.tables.layout import FIRST_GENERATION
 from streams import transport
@@ -206,14 +205,6 @@ async def reader(site: Site, partition: TopicPartition) -> AsyncIterator[AIOKafk
         yield made
     finally:
         await made.stop()
-
-
-@pytest.fixture
-async def site(kafka: str, redis_url: str, namespace: str) -> Site:
-    """Topics of the test's own."""
-    made = Site(kafka, redis_url, namespace)
-    await asyncio.to_thread(KafkaLog(made.settings).ensure_topics)
-    return made
 
 
 async def transaction(site: Site, partition: TopicPartition, count: int, *, commit: bool) -> None:

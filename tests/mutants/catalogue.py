@@ -842,7 +842,7 @@ _WALL = (
     ),
 )
 
-_ARCHIVED = "tests/integration/test_archive.py::"
+_ARCHIVED, _MISHAPS = "tests/integration/test_archive.py::", "tests/integration/test_archive_mishaps.py::"
 _ARCHIVE = "salesfx/event_log/archive/"
 
 _HISTORY = (
@@ -877,6 +877,41 @@ _HISTORY = (
         old="_locked(folder), exact_header_names():\n",
         new="_locked(folder):\n",
         tests=(_ARCHIVED + "test_every_byte_is_kept",),
+    ),
+    Bug(
+        name="archived-files-removed-before-the-gap-is-seen",
+        harm="With a manifest from an older copy, files that Kafka has forgotten the events of are removed.",
+        file=_ARCHIVE + "writing.py",
+        old="        begins = dict(before.begins)\n",
+        new="        begins = dict(before.begins)\n        self._manifest = before\n        self._remove_strays()\n",
+        tests=(_MISHAPS + "test_an_older_manifest_removes_nothing_that_kafka_has_forgotten",),
+    ),
+    Bug(
+        name="archived-by-a-clock-that-is-behind",
+        harm="A machine that starts with a wrong clock writes to an earlier month, and the archive contradicts itself for good.",
+        file=_ARCHIVE + "writing.py",
+        old="        return Month.parse(months[-1]) if months else _FIRST_MONTH\n",
+        new="        return min(Month.parse(months[-1]), self._this_month) if months else _FIRST_MONTH\n",
+        tests=(_MISHAPS + "test_a_clock_that_is_behind_does_no_harm",),
+    ),
+    Bug(
+        name="restored-from-the-start-again",
+        harm="A restore that was interrupted publishes once more what is there already.",
+        file=_ARCHIVE + "restoring.py",
+        old="        new = piece.records[skipped:]\n",
+        new="        new = piece.records\n",
+        tests=("tests/integration/test_restore.py::test_an_interrupted_one_goes_on_where_it_was",),
+    ),
+    Bug(
+        name="known-by-senders-clocks",
+        harm="Where a topic has no time of Kafka's, a CRM with a wrong clock decides what was known when.",
+        file="salesfx/looking_back/arrivals.py",
+        old="                timestamp, self._undated = self._limit, record\n",
+        new="                timestamp = record.timestamp\n",
+        tests=(
+            "tests/unit/test_looking_back.py::test_what_came_before_a_message_that_kafka_dated_was_known_by_then"
+            "[a moment long after]",
+        ),
     ),
 )
 

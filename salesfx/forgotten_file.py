@@ -46,6 +46,13 @@ def read_forgotten(path: Path) -> Forgotten | None:
         ) from None
 
 
+def missing(named: str | None) -> str | None:
+    """Say that the list that settings name is not there; None where it is, or where they name none."""
+    if not named or Path(named).exists():
+        return None
+    return f"forgotten_file names {named}, which is not there: nothing is withdrawn"
+
+
 def write_forgotten(path: Path, forgotten: Forgotten) -> None:
     """Put a list into the place of another at once, readable by its owner only.
 

@@ -363,3 +363,11 @@ async def test_a_tie_that_a_token_would_decide_otherwise_is_refused(site: Site, 
     assert "publish it once more with a greater revision" in refused
     assert (await cells_of(site), content_of(path)) == (before, kept)
     assert content_of(pending(path)) is None
+
+
+async def test_a_list_that_is_not_there_is_told(site: Site, path: Path) -> None:
+    """With tables that are empty nothing else would tell that names are coming back."""
+    sentence = f"forgotten_file names {path}, which is not there: nothing is withdrawn"
+    assert sentence in await Command(site, "doctor").done(1), "there are no topics yet"
+    with site.worker() as worker:
+        await worker.says(sentence)

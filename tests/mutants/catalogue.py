@@ -918,8 +918,8 @@ _WITHDRAWAL = (
         name="old-generation-kept",
         harm="The tables with the name stay in Redis, and going back to them shows it again.",
         file="salesfx/rebuilding/withdrawal.py",
-        old="                await self._tables.generations.drop(each.number)\n                dropped",
-        new="                dropped",
+        old="        for number in others:\n            await self._tables.generations.drop(number)\n",
+        new="",
         tests=(_FORGET + "test_no_byte_of_a_name_is_left_and_no_number_changes",),
     ),
 )

@@ -922,6 +922,30 @@ _WITHDRAWAL = (
         new="",
         tests=(_FORGET + "test_no_byte_of_a_name_is_left_and_no_number_changes",),
     ),
+    Bug(
+        name="deleted-beside-the-names",
+        harm="Somebody shows the old tables while a withdrawal asks: it deletes those without the name, and leaves those with it.",
+        file="salesfx/rebuilding/withdrawal.py",
+        old="        if shown is None or not shown.definitions or decoded(shown.definitions).forgotten.stored != now.stored:\n",
+        new="        if shown is None:\n",
+        tests=(_FORGET + "test_tables_are_deleted_beside_such_as_are_made_under_the_list_only",),
+    ),
+    Bug(
+        name="withdrawals-at-once",
+        harm="Of two withdrawals at once the one's list is left, and the tables are made under the other's: no worker can add to them.",
+        file="salesfx/rebuilding/withdrawal.py",
+        old="        with held(self._path):\n",
+        new="        if self._path:\n",
+        tests=(_FORGET + "test_two_at_once_do_not_write_over_each_other",),
+    ),
+    Bug(
+        name="names-shown-again",
+        harm="Old tables that are still there are shown again, with the names that were withdrawn since.",
+        file="salesfx/definitions.py",
+        old="    return theirs != others and theirs.count <= others.count\n",
+        new="    return theirs != others and False\n",
+        tests=(_FORGETTING + "test_which_tables_would_bring_names_back",),
+    ),
 )
 
 BUGS: tuple[Bug, ...] = (*_COMMIT, *_WORKER, *_MEANING, *_PROOF, *_FEED, *_WALL, *_HISTORY, *_WITHDRAWAL)

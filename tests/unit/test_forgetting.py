@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -387,6 +388,24 @@ def test_a_list_that_its_readers_would_lose_is_not_begun_with(
     if owner == OPERATOR and mode == 0o640 and not groups:
         assert as_operator(groups, lambda: write_forgotten(owned, FORGOTTEN))
         assert owner_of(owned) == (OPERATOR, OPERATOR, 0o600), "another group may not read it"
+
+
+async def test_a_withdrawal_looks_at_the_readers_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another user than the list's owner: nothing is read or made but what the settings are compared with."""
+    path = tmp_path / "forgotten.json"
+    write_forgotten(path, FORGOTTEN)
+    settings = Settings(forgotten_file=str(path), forgotten=FORGOTTEN)
+    live = SimpleNamespace(number="1", shown=True, definitions=Definitions().canonical())
+
+    async def there() -> list[SimpleNamespace]:
+        return [live]
+
+    tables: Any = SimpleNamespace(generations=SimpleNamespace(all=there))
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + OPERATOR)
+    with pytest.raises(ForgottenFileError, match="Nothing was begun"):
+        await Withdrawal(settings, tables, tables).plan(Kind.LEAD, ["L9"])
 
 
 def owner_of(path: Path) -> tuple[int, int, int]:

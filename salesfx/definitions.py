@@ -147,6 +147,33 @@ def brings_back(stored: bytes, ours: Definitions) -> bool:
     return not ours.forgotten.goes_on_from(msgspec.json.decode(stored, type=Definitions).forgotten)
 
 
+def only_withdraws(stored: bytes, ours: Definitions) -> bool:
+    """Tell whether ours differ from stored ones by further names and ids that are withdrawn, and by nothing else."""
+    return withdraws_more(stored, ours) and same_but_for_the_list(stored, ours)
+
+
+def withdraws_more(stored: bytes, ours: Definitions) -> bool:
+    """Tell whether something is withdrawn by our list that tables name: they were made, or put back, before it was."""
+    theirs = msgspec.json.decode(stored, type=Definitions).forgotten
+    return ours.forgotten.goes_on_from(theirs) and ours.forgotten.stored != theirs.stored
+
+
+def brings_names_back(next_shown: bytes, now: bytes) -> bool:
+    """Tell whether tables of stored definitions name something that is withdrawn by others, stored too or in force."""
+    theirs, others = (msgspec.json.decode(each, type=Definitions).forgotten.stored for each in (next_shown, now))
+    return theirs != others and theirs.count <= others.count
+
+
+def same_but_for_the_list(stored: bytes, ours: Definitions) -> bool:
+    """Tell whether stored definitions are ours, whatever is withdrawn by the one and by the other."""
+    return _without_list(stored) == _without_list(ours.canonical())
+
+
+def _without_list(canonical: bytes) -> dict[str, Any]:
+    told: dict[str, Any] = msgspec.json.decode(canonical)
+    return {name: value for name, value in told.items() if name != "forgotten"}
+
+
 def only_adds_rates(stored: bytes, ours: bytes) -> bool:
     """Tell whether `ours` differs from `stored` by rates for currencies that had none, and by nothing else.
 

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from salesfx import feed
 from salesfx.errors import SalesfxError
 from salesfx.event_log.archive.reading import archive_of
+from salesfx.forgotten_file import missing
 from salesfx.kafka_log import KafkaLog, check_identity
 from salesfx.lead_flow.closed_days import is_closed
 from salesfx.reading.month import local_today
@@ -43,7 +44,12 @@ async def examine(settings: Settings) -> list[Finding]:
     try:
         kafka = await _look(settings, "kafka", lambda: _kafka(settings, kafka_log))
         redis = await _look(settings, "redis", lambda: _redis(settings, tables))
-        findings = [kafka, redis, calendar(settings, local_today(datetime.now(UTC), settings.timezone))]
+        findings = [
+            kafka,
+            redis,
+            *withdrawn(settings),
+            calendar(settings, local_today(datetime.now(UTC), settings.timezone)),
+        ]
         if kafka.ok:
             findings.append(await _look(settings, "topics", lambda: _topics(settings, kafka_log)))
         if kafka.ok and settings.archive is not None:
@@ -58,6 +64,14 @@ async def examine(settings: Settings) -> list[Finding]:
         return findings
     finally:
         await tables.close()
+
+
+def withdrawn(settings: Settings) -> list[Finding]:
+    """Look whether the list of what is withdrawn is there, where one is named: not so is no fault before the first withdrawal."""
+    if not settings.forgotten_file:
+        return []
+    there = f"{len(settings.forgotten.entries):,} names and ids are withdrawn by {settings.forgotten_file}"
+    return [Finding("withdrawn", ok=True, detail=missing(settings.forgotten_file) or there)]
 
 
 def calendar(settings: Settings, today: date) -> Finding:

@@ -46,6 +46,13 @@ def read_forgotten(path: Path) -> Forgotten | None:
         ) from None
 
 
+def missing(named: str | None) -> str | None:
+    """Say that the list that settings name is not there; None where it is, or where they name none."""
+    if not named or Path(named).exists():
+        return None
+    return f"forgotten_file names {named}, which is not there: nothing is withdrawn"
+
+
 def write_forgotten(path: Path, forgotten: Forgotten) -> None:
     """Put a list into the place of another at once, readable by its owner only.
 
@@ -72,10 +79,28 @@ def write_forgotten(path: Path, forgotten: Forgotten) -> None:
 
 def _keep_owner(path: Path, descriptor: int) -> None:
     """Let those read it who could read the one before: workers may run as another user than whoever runs this."""
-    with suppress(FileNotFoundError, PermissionError):
+    with suppress(FileNotFoundError):
         before = path.stat()
-        os.fchmod(descriptor, 0o600 | (before.st_mode & 0o040))
-        os.fchown(descriptor, before.st_uid, before.st_gid)
+        with suppress(PermissionError):  # only root gives files away
+            os.fchown(descriptor, before.st_uid, -1)
+        with suppress(PermissionError):  # another group than the one that could read it is not to
+            os.fchown(descriptor, -1, before.st_gid)
+            os.fchmod(descriptor, 0o600 | (before.st_mode & 0o040))
+
+
+def remove_pending(path: Path) -> None:
+    """Take away the list that was to take a list's place, where there is one.
+
+    Raises:
+        ForgottenFileError: It cannot be removed.
+
+    """
+    try:
+        pending(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise ForgottenFileError(
+            f"cannot remove {pending(path)}: {error.strerror}. Everything else is done; remove it by hand, it is of no use any more"
+        ) from error
 
 
 def pending(path: Path) -> Path:

@@ -12,6 +12,7 @@ import faust
 from faust.auth import SASLCredentials, SSLCredentials
 
 from salesfx.events import TOPICS
+from salesfx.forgotten_file import missing
 from salesfx.kafka_log import KafkaLog
 from salesfx.kafka_security import bootstrap_servers, ssl_context
 from salesfx.rules import Rules
@@ -50,6 +51,9 @@ async def check_before_start(settings: Settings, *, from_log_start: bool = False
         SalesfxError: With what to do.
 
     """
+    no_list = missing(settings.forgotten_file)
+    if no_list is not None:
+        log.warning("%s", no_list)
     kafka_log = KafkaLog(settings)
     created = await asyncio.to_thread(kafka_log.ensure_topics)
     if created:

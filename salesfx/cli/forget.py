@@ -7,7 +7,7 @@ import click
 import msgspec
 from redis.exceptions import RedisError
 
-from salesfx.cli.rebuild import Shower, shower
+from salesfx.cli.rebuild import Shower, line, shower
 from salesfx.errors import SalesfxError
 from salesfx.forgotten import Kind
 from salesfx.kafka_security import quiet_kafka_python
@@ -22,8 +22,9 @@ _SHOWN = 10
 REMAINS = (
     "Kafka's log: the events themselves, until they are older than the topics' retention, or the log is written anew",
     "the archive of the log (`salesfx archive`), and its copies",
-    "dead letters, which are copies of events",
+    "dead letters, which are copies of events; also of such as still come",
     "Redis' append-only file and snapshots on disk, until it writes them anew (BGREWRITEAOF, BGSAVE), and their backups",
+    "Redis' slow log (SLOWLOG RESET), and the history of the shell that this was typed into",
     "Prometheus, under the old labels, until its retention ends",
     "reports that were sent or saved, logs, targets and other settings that name people, and the CRM itself",
 )
@@ -43,73 +44,103 @@ class Forgot(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """What `--json` says."""
 
-    kind: Kind
+    kind: Kind | None
+    """Null with --again."""
     forgotten: list[Forgot]
     """In the order of the arguments."""
     generation: str
     """Number of the one that is shown now."""
     dropped: list[str]
     traces: list[Trace]
-    """What still holds a value: where it stands in the tables, and the text."""
+    """What still holds a value: the record, and the text."""
     remains: list[str]
     """What was not touched."""
 
 
 @click.command(short_help="Withdraw a person's name or id from the tables.")
-@click.argument("kind", type=click.Choice([str(kind) for kind in Kind]))
-@click.argument("values", metavar="ID...", nargs=-1, required=True)
+@click.argument("kind", type=click.Choice([str(kind) for kind in Kind]), required=False)
+@click.argument("values", metavar="ID...", nargs=-1)
+@click.option("--again", is_flag=True, help="What is withdrawn already, out of tables that name it: no KIND, no ID.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--anyway", is_flag=True, help="Also where nothing names it yet.")
 @click.option("--json", "as_json", is_flag=True, help="For machines: see docs/forget.md. Needs --yes.")
 @click.pass_obj
-def forget(settings: Settings, *, kind: str, values: tuple[str, ...], yes: bool, anyway: bool, as_json: bool) -> None:
+def forget(
+    settings: Settings,
+    *,
+    kind: str | None,
+    values: tuple[str, ...],
+    again: bool,
+    yes: bool,
+    anyway: bool,
+    as_json: bool,
+) -> None:
     """Replace names or ids by random tokens in the records, the tables and the labels, also in events that still come.
 
     The tables are made anew from the log; they are shown only where no number differs, and the old ones are deleted. What
     was interrupted goes on when it is called again. It cannot be undone. Kafka's log is not touched: docs/forget.md.
     """
-    if len(values) > MOST_VALUES:
-        raise WithdrawalError(f"these are {len(values)} ids; at most {MOST_VALUES} go at once")
+    _check_arguments(kind, values, again=again)
     if not yes and (as_json or not sys.stdin.isatty()):
         raise WithdrawalError("nothing was withdrawn: there is nobody to ask, and --yes was not given")
     spare_collector()
-    choices = _Choices(Kind(kind), values, yes, anyway, as_json)
+    choices = _Choices(None if kind is None else Kind(kind), values, yes, anyway)
     try:
         with quiet_kafka_python(), shower() as show:
-            asyncio.run(_forget(settings, show, choices))
+            plan, done = asyncio.run(_forget(settings, show, choices))
     except KeyboardInterrupt:
         raise SalesfxError("stopped. The same command again goes on with it.") from None
-    except (RedisError, OSError) as error:
+    except RedisError as error:
         raise redis_away(settings.redis, error) from error
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(_answer(plan, done)), indent=2))
+    else:
+        _print(settings, plan, done)
+
+
+def _check_arguments(kind: str | None, values: tuple[str, ...], *, again: bool) -> None:
+    if again != (kind is None):
+        raise click.UsageError("Say what to withdraw, by KIND and ID...; or --again, without them.")
+    if kind is not None and not values:
+        raise click.UsageError("Missing argument 'ID...'.")
+    if len(values) > MOST_VALUES:
+        raise WithdrawalError(f"these are {len(values)} ids; at most {MOST_VALUES} go at once")
 
 
 class _Choices(msgspec.Struct, frozen=True):
-    kind: Kind
+    kind: Kind | None
     values: tuple[str, ...]
     yes: bool
     anyway: bool
-    as_json: bool
 
 
-async def _forget(settings: Settings, show: Shower, choices: _Choices) -> None:
+async def _forget(settings: Settings, show: Shower, choices: _Choices) -> tuple[Plan, Done]:
     tables = tables_of(settings)
     try:
         await tables.check()
         withdrawal = Withdrawal(settings, tables, show)
-        plan = await withdrawal.plan(choices.kind, choices.values)
-        _check(plan, anyway=choices.anyway)
-        for line in _found(plan):
-            show.say(line)
-        if not choices.yes:
-            click.confirm("Withdraw this for ever, and delete all other generations of the tables?", abort=True)
+        try:
+            plan = await _agreed(withdrawal, show, choices)
+        except asyncio.CancelledError:
+            raise SalesfxError("stopped. Nothing was begun.") from None
         done = await withdrawal.carry_out(plan)
         show.rest()
-        if choices.as_json:
-            click.echo(msgspec.json.format(msgspec.json.encode(_answer(plan, done)), indent=2))
-        else:
-            _print(settings, done)
+        return plan, done
     finally:
         await tables.close()
+
+
+async def _agreed(withdrawal: Withdrawal, show: Shower, choices: _Choices) -> Plan:
+    """Look what there is, tell it, and ask."""
+    plan = await withdrawal.plan(choices.kind, choices.values)
+    _check(plan, anyway=choices.anyway)
+    for sentence in _found(plan):
+        show.say(sentence)
+    if not choices.yes:
+        answer = await line("Withdraw this for ever, and delete all other generations of the tables? [y/N] ")
+        if answer.strip().lower() not in {"y", "yes"}:
+            raise click.Abort
+    return plan
 
 
 def _check(plan: Plan, *, anyway: bool) -> None:
@@ -124,7 +155,12 @@ def _check(plan: Plan, *, anyway: bool) -> None:
 
 
 def _found(plan: Plan) -> list[str]:
-    lines = [
+    lines = []
+    if plan.unfinished > len(plan.values) - len(plan.before):
+        lines.append(
+            f"the tables that are shown are made under all but {plan.unfinished:,} entries of the list; these go too"
+        )
+    lines += [
         f"{plan.kind} {value!r}: {each.leads:,} leads, {each.quotes:,} quotes, {each.deals:,} deals"
         for value, each in plan.mentions.items()
     ]
@@ -148,8 +184,9 @@ def _answer(plan: Plan, done: Done) -> Answer:
     return Answer(plan.kind, told, done.generation, done.dropped, done.traces, list(REMAINS))
 
 
-def _print(settings: Settings, done: Done) -> None:
-    click.echo(f"withdrawn; in its place: {', '.join(done.tokens)}. No number has changed.")
+def _print(settings: Settings, plan: Plan, done: Done) -> None:
+    tokens = f"; in its place: {', '.join(done.tokens)}" if plan.kind is not None else ""
+    click.echo(f"withdrawn{tokens}. No number has changed.")
     dropped = f"; deleted: {', '.join(done.dropped)}" if done.dropped else ""
     click.echo(f"generation {done.generation} is shown{dropped}.")
     for trace in done.traces[:_SHOWN]:

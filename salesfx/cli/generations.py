@@ -11,14 +11,14 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
-from salesfx.definitions import differences
+from salesfx.definitions import brings_names_back, differences
 from salesfx.errors import SalesfxError
 from salesfx.kafka_log import KafkaLog
 from salesfx.kafka_security import quiet_kafka_python
 from salesfx.settings import Settings
 from salesfx.tables import RedisTables, tables_of
 from salesfx.tables.away import redis_away
-from salesfx.tables.generations import Generation, Size, State, behind, by_field
+from salesfx.tables.generations import Generation, GenerationError, Size, State, behind, by_field
 
 _Answer = TypeVar("_Answer")
 
@@ -64,7 +64,7 @@ def generations(context: click.Context, *, as_json: bool) -> None:
 @click.pass_obj
 def show(settings: Settings, number: str) -> None:
     """Have readers show generation NUMBER from now on, at once and as a whole; also an older one again."""
-    now = _asked(settings, lambda tables: _shown(tables, number))
+    now = _asked(settings, lambda tables: _shown(settings, tables, number))
     click.echo(f"generation {number} is shown now")
     changes = differences(now.definitions, settings.definitions.canonical())
     if changes:
@@ -73,9 +73,17 @@ def show(settings: Settings, number: str) -> None:
         )
 
 
-async def _shown(tables: RedisTables, number: str) -> Generation:
+async def _shown(settings: Settings, tables: RedisTables, number: str) -> Generation:
+    there = await tables.generations.get(number)
+    shown = [each.definitions for each in await tables.generations.all() if each.shown and each.definitions]
+    # Where none is shown one has to be chosen, though all of them may be old.
+    now = [*shown, settings.definitions.canonical()] if shown else []
+    if there.definitions and any(brings_names_back(there.definitions, each) for each in now):
+        raise GenerationError(
+            f"generation {number} names what is withdrawn since: it is not shown again. `salesfx forget --again` deletes it"
+        )
     await tables.generations.show(number)
-    return await tables.generations.get(number)
+    return there
 
 
 @generations.command()

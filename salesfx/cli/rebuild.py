@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Table
 from rich.text import Text
 
+from salesfx.definitions import withdraws_more
 from salesfx.errors import NeedsAttentionError, SalesfxError
 from salesfx.kafka_security import quiet_kafka_python
 from salesfx.rebuilding.differences import Difference, Parts
@@ -118,7 +119,7 @@ async def _make(settings: Settings, tables: RedisTables, found: Found, show: "Sh
         if choices.as_json:
             _print_json(Answer(True, making.new if swap else found.live.number, swap, report))
         elif swap:
-            _print_swapped(report)
+            _print_swapped(report, names=withdraws_more(found.live.definitions, settings.definitions))
         if swap and choices.follow:
             show.say("keeping them up to date until a worker does, or Ctrl-C")
             with suppress(asyncio.CancelledError):
@@ -135,7 +136,7 @@ async def _asked_while_following(making: Rebuild, report: Report, again: str) ->
             f"kept; `salesfx generations show {report.new}` shows it, `{again} --yes` brings it up to date before."
         )
     following = asyncio.create_task(making.follow())
-    asking = asyncio.create_task(_line(f"Show generation {report.new} from now on, instead of {report.live}? [y/N] "))
+    asking = asyncio.create_task(line(f"Show generation {report.new} from now on, instead of {report.live}? [y/N] "))
     try:
         await asyncio.wait((following, asking), return_when=asyncio.FIRST_COMPLETED)
         if following.done():
@@ -154,30 +155,35 @@ async def _asked_while_following(making: Rebuild, report: Report, again: str) ->
     return False
 
 
-async def _line(question: str) -> str:
+async def line(question: str) -> str:
     """Ask for a line without holding anything up."""
     click.echo(question, nl=False)
     loop = asyncio.get_running_loop()
-    line: asyncio.Future[str] = loop.create_future()
+    answer: asyncio.Future[str] = loop.create_future()
 
     def read() -> None:
-        if not line.done():
-            line.set_result(sys.stdin.readline())
+        if not answer.done():
+            answer.set_result(sys.stdin.readline())
 
     loop.add_reader(sys.stdin, read)
     try:
-        return await line
+        return await answer
     finally:
         loop.remove_reader(sys.stdin)
 
 
-def _print_swapped(report: Report) -> None:
+def _print_swapped(report: Report, *, names: bool) -> None:
+    """Tell what is to be done next; `names`: whether the old ones name what the new ones do not any more."""
+    back = (
+        f"Generation {report.live} names what is withdrawn. Delete it: salesfx forget --again"
+        if names
+        else f"  back:   salesfx generations show {report.live}\n  delete: salesfx generations drop {report.live}"
+    )
     click.echo(
         f"generation {report.new} is shown now, instead of {report.live}. Start the workers with these settings: nothing is added "
         "to it before one runs. Servers that run go over to it by themselves; give them these settings before they are started "
         f"again.\nWorkers with the old settings keep generation {report.live} up to date while they run; they may be stopped.\n"
-        f"  back:   salesfx generations show {report.live}\n"
-        f"  delete: salesfx generations drop {report.live}"
+        f"{back}"
     )
 
 

@@ -195,8 +195,13 @@ async def with_views(reader: Reader, names: Collection[str], read: Callable[[Vie
             if attempt == _ATTEMPTS:
                 raise
         except (msgspec.MsgspecError, ValueError, OverflowError) as error:
-            raise RecordDamagedError(
-                f"there is a record in Redis that salesfx cannot have written ({type(error).__name__}: {error}). `salesfx "
-                "audit` names it, and docs/audit.md says what to do."
-            ) from error
+            raise record_damaged(error) from error
     raise AssertionError
+
+
+def record_damaged(error: Exception) -> RecordDamagedError:
+    """Say that a record could not be read."""
+    return RecordDamagedError(
+        f"there is a record in Redis that salesfx cannot have written ({type(error).__name__}: {error}). `salesfx audit` names "
+        "it, and docs/audit.md says what to do."
+    )

@@ -261,7 +261,7 @@ class Rebuild:
         """Give all tables of the live and of the new generation, of the same offsets.
 
         Raises:
-            GenerationError: The live one went back.
+            GenerationError: The new one is ahead of the live one.
 
         """
         live = await self._whole(self._live.number)
@@ -269,8 +269,10 @@ class Rebuild:
         new = await self._whole(self.new)
         if dict(live.offsets) != dict(new.offsets):
             raise GenerationError(
-                f"generation {self._live.number}, which is shown, went back meanwhile: Redis was put back, or a backup of it. "
-                "Nothing was swapped. Run it again when its worker has caught up."
+                f"generation {self.new}, which is made under these settings, is ahead of generation {self._live.number}, which is "
+                "shown: a worker kept the one up to date and not the other, or Redis was put back. So they cannot be compared, and "
+                f"nothing was swapped. `salesfx generations show {self.new}` shows it as it is; then run this again. Or run it "
+                f"when a worker of generation {self._live.number} has caught up."
             )
         return live, new
 

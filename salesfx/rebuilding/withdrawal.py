@@ -1,28 +1,36 @@
 """A withdrawal of personal data: the tables made anew with tokens, proved to be the same otherwise, and swapped."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from salesfx.decoder import normalise_id, normalise_name
+from salesfx.definitions import same_but_for_the_list
 from salesfx.errors import NeedsAttentionError, SalesfxError
 from salesfx.forgotten import MOST_ENTRIES, TOKEN_PREFIX, Forgotten, Kind
-from salesfx.forgotten_file import pending, read_forgotten, write_forgotten
+from salesfx.forgotten_file import pending, read_forgotten, remove_pending, write_forgotten
 from salesfx.kpi import UNASSIGNED
 from salesfx.lead import ACCOUNT, DEAL, HOMES, QUOTE
-from salesfx.rebuilding.rebuild import Found, Rebuild, Shower, find, rebuilding
-from salesfx.rebuilding.renaming import Mentioned, Mentions, Trace, holds, traces, unequal
+from salesfx.reading.reader import record_damaged
+from salesfx.rebuilding.forgotten_list import check_readers, held
+from salesfx.rebuilding.rebuild import Found, Shower, find, rebuilding
+from salesfx.rebuilding.refused_then import usable_by_now
+from salesfx.rebuilding.renaming import Mentioned, Mentions, Trace, Traces, people_withdrawn, same_cells, unequal
 from salesfx.rebuilding.steps import decoded, monthly
 from salesfx.refusal import Refused
 from salesfx.settings import Settings
-from salesfx.tables import RedisTables, Snapshot, TablesGoneError
+from salesfx.tables import RedisTables, Snapshot, TablesGoneError, ViewLostError
 from salesfx.tables.layout import MONTH, to_cells
+from salesfx.tables.store import View
 
 MOST_VALUES = 1000
-MOST_TRACES = 1000
 _DRAWS = 4
+_VIEWS = 5
+"""Views that are opened, where each is lost, before it gives up."""
+_Read = TypeVar("_Read")
 
 
 class WithdrawalError(NeedsAttentionError):
@@ -36,7 +44,8 @@ class NotTheSameError(SalesfxError):
 class Plan(msgspec.Struct, frozen=True):
     """What is to be done."""
 
-    kind: Kind
+    kind: Kind | None
+    """None: nothing further; what is in the list is to be withdrawn from tables that name it again."""
     values: list[str]
     list_now: Forgotten
     """With them."""
@@ -46,10 +55,13 @@ class Plan(msgspec.Struct, frozen=True):
     """Of accounts: their leads, which stay as they are."""
     before: list[str]
     """Of the values, those that are in the list already."""
-    shown: int
-    """How many entries of the list the tables that are shown are made under."""
-    is_done: bool
-    """Whether the tables that are shown are made under this list already."""
+    unfinished: int
+    """How many entries of the list the tables that are shown are not made under."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the tables that are shown are made under the list."""
+        return self.unfinished == 0
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -61,7 +73,7 @@ class Done(msgspec.Struct, frozen=True):
     tokens: list[str]
     """In the order of the values."""
     traces: list[Trace]
-    """Texts of the tables that still hold a value: ids, a need, or another spelling; at most `MOST_TRACES`."""
+    """Texts of the records that still hold a value: ids, a need, or another spelling."""
 
 
 class Withdrawal:
@@ -84,140 +96,183 @@ class Withdrawal:
         self._tables = tables
         self._show = show
 
-    async def plan(self, kind: Kind, written: Sequence[str]) -> Plan:
+    async def plan(self, kind: Kind | None, written: Sequence[str]) -> Plan:
         """Look what there is; changes nothing.
+
+        Args:
+            kind: Of what is to be withdrawn; None: nothing further, see `Plan.kind`.
+            written: Names or ids.
 
         Raises:
             WithdrawalError: A value cannot be withdrawn, or the tables are made under other settings.
+            ForgottenFileError: The list cannot be written anew without a loss.
 
         """
-        values = list(dict.fromkeys(_usable(kind, each) for each in written))
+        values = [] if kind is None else list(dict.fromkeys(_usable(kind, each) for each in written))
         found = await find(self._tables, self._settings)
         self._check_settings(found)
+        check_readers(self._path)
         ours, theirs = self._settings.forgotten, decoded(found.live.definitions).forgotten.stored.count
-        now = ours.with_values(kind, values, read_forgotten(pending(self._path)))
-        unfinished = {entry.token for entry in ours.entries[theirs:]}
-        if not unfinished <= {now.token_of(kind, value) for value in values}:
+        now = ours if kind is None else ours.with_values(kind, values, read_forgotten(pending(self._path)))
+        if not now:
             raise WithdrawalError(
-                "another withdrawal was interrupted just before its end, and is to be finished before: call it again with the "
-                "same names or ids, or run `salesfx rebuild`"
+                f"there is nothing in the list of what is withdrawn, {self._path}; is it the right file?"
             )
         if len(now.entries) > MOST_ENTRIES:
             raise WithdrawalError(f"more than {MOST_ENTRIES:,} names and ids cannot be withdrawn")
-        mentioned = Mentioned(kind, values)
-        async with self._tables.view((), found.live.number) as view:
-            if view is None:
-                raise TablesGoneError("the tables are gone from Redis")
-            for home in HOMES:
-                async for chunk in view.scan(home):
-                    for ref, content in chunk.items():
-                        mentioned.add(ref, content)
+        unfinished = len(now.entries) - theirs
+        if unfinished:
+            await self._check_refused(found.live.number)
+        mentioned = Mentioned(None, ()) if kind is None else await self._mentioned(found.live.number, kind, values)
+        before = [] if kind is None else [value for value in values if ours.token_of(kind, value) is not None]
         return Plan(
-            kind,
-            values,
-            now,
-            mentioned.of,
-            dict(mentioned.similar),
-            list(mentioned.leads_of),
-            [value for value in values if ours.token_of(kind, value) is not None],
-            theirs,
-            theirs == len(now.entries),
+            *(kind, values, now, mentioned.of, dict(mentioned.similar), list(mentioned.leads_of), before), unfinished
         )
 
     def _check_settings(self, found: Found) -> None:
         """Refuse where more has changed than the list."""
-        theirs, ours = decoded(found.live.definitions), self._settings.definitions
-        if msgspec.structs.replace(theirs, forgotten=ours.forgotten).fingerprint != ours.fingerprint:
+        if not same_but_for_the_list(found.live.definitions, self._settings.definitions):
             raise WithdrawalError(
                 "other settings have changed since the tables were made, so it could not be proved that no total changes: "
                 f"{'; '.join(found.changed)}. Put them back, or run `salesfx rebuild` before; where rates were only added, "
                 "start a worker before"
             )
 
+    async def _mentioned(self, live: str, kind: Kind, values: list[str]) -> Mentioned:
+        """Count what names the values."""
+
+        async def count(view: View) -> Mentioned:
+            mentioned = Mentioned(kind, values)
+            async for chunk in view.scan(*HOMES):
+                for ref, content in chunk.items():
+                    mentioned.add(ref, content)
+                await asyncio.sleep(0)
+            return mentioned
+
+        return await self._viewed(live, count)
+
+    async def _viewed(self, number: str, read: Callable[[View], Awaitable[_Read]]) -> _Read:
+        """Read from a view of a generation; where it is lost on the way, from another."""
+        for attempt in range(1, _VIEWS + 1):
+            try:
+                async with self._tables.view((), number) as view:
+                    if view is None:
+                        raise _gone(number)
+                    return await read(view)
+            except ViewLostError:
+                if attempt == _VIEWS:
+                    raise
+            except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+                raise record_damaged(error) from error
+        raise AssertionError
+
+    async def _check_refused(self, live: str) -> None:
+        """Refuse where tables made anew would count more: that could not be told from a token that changes a number."""
+        snapshot = await self._tables.snapshot((), live)
+        if snapshot is None:
+            raise _gone(live)
+        waiting = await asyncio.to_thread(usable_by_now, self._settings, snapshot.offsets, snapshot.counters)
+        if waiting > 0:
+            raise WithdrawalError(
+                f"{waiting:,} events were refused for want of a rate that there is now. Tables that are made anew count them, so it "
+                "could not be proved that no total changes. Put them in before: `salesfx dead-letters replay --reason no_rate`; "
+                "where they were dropped, or cannot be replayed, `salesfx rebuild --anyway`"
+            )
+
     async def carry_out(self, plan: Plan) -> Done:
         """Do it; where it is interrupted, it can be done again.
 
         Raises:
+            BeingChangedError: Another withdrawal is at work.
             NotTheSameError: A number would change; nothing was swapped.
             SalesfxError: As a rebuild.
 
         """
-        now = plan.list_now
-        left: list[Trace] = []
-        if not plan.is_done:
-            for draw in range(1, _DRAWS + 1):
-                write_forgotten(pending(self._path), now)
-                made, differ, left = await self._made(plan, now)
-                if not differ:
-                    break
-                await self._tables.generations.drop(made)
-                if draw == _DRAWS:
-                    pending(self._path).unlink()
-                    raise NotTheSameError(_in_words(differ))
-                self._show.say("two versions of an event tie, and the tokens would decide otherwise; drawing others")
-                now = now.redrawn(plan.shown)
-        shown, dropped = await self._drop_others()
-        with suppress(FileNotFoundError):
-            pending(self._path).unlink()
+        with held(self._path):
+            self._check_list()
+            now, left = (plan.list_now, []) if plan.is_done else await self._swapped(plan)
+            shown, dropped = await self._drop_others(now)
+            remove_pending(self._path)
         return Done(shown, dropped, _tokens(plan, now), left)
 
-    async def _made(self, plan: Plan, now: Forgotten) -> tuple[str, list[str], list[Trace]]:
-        """Make the tables with tokens; show them where nothing differs but names."""
-        settings = msgspec.structs.replace(self._settings, forgotten=now)
-        found = await find(self._tables, settings)
-        names = {
-            value: token
-            for value, token in zip(plan.values, _tokens(plan, now), strict=True)
-            if plan.kind is Kind.SALESPERSON
-        }
-        async with rebuilding(settings, self._tables, found.live, self._show) as making:
-            await making.catch_up()
-            live, new = await making.side_by_side()
-            differ = _unequal(live, new, names)
-            if differ:
-                return making.new, differ, []
-            left = await self._traces(making, new, plan.values)
-            self._write(now)
-            await making.swap()
-            return making.new, [], left
-
-    def _write(self, now: Forgotten) -> None:
-        """Put the list in force, unless somebody else has changed it meanwhile."""
+    def _check_list(self) -> None:
+        """Refuse where somebody else has changed the list since it was read."""
         before = read_forgotten(self._path) or Forgotten()
         if before.stored != self._settings.forgotten.stored:
             raise WithdrawalError(
                 f"the list in {self._path} was changed meanwhile, by another `salesfx forget`; nothing was swapped. Do this one again"
             )
-        write_forgotten(self._path, now)
 
-    async def _traces(self, making: Rebuild, new: Snapshot, values: list[str]) -> list[Trace]:
-        """Look for the values in all that is stored."""
-        left = [
-            Trace(name, field[:100])
-            for name, table in new.tables.items()
-            for field in table
-            if any(holds(field, value) for value in values)
-        ]
-        async with self._tables.view((), making.new) as view:
-            if view is None:
-                raise TablesGoneError(f"generation {making.new} is gone from Redis")
-            for kind in (*HOMES, QUOTE, DEAL, ACCOUNT):
-                async for chunk in view.scan(kind):
-                    for ref, content in chunk.items():
-                        if len(left) < MOST_TRACES:
-                            left += traces(ref, content, values)
-        return left[:MOST_TRACES]
+    async def _swapped(self, plan: Plan) -> tuple[Forgotten, list[Trace]]:
+        """Have tables shown that are made under the list; where tokens change a number, with others."""
+        now, before = plan.list_now, list[str]()
+        in_force = len(self._settings.forgotten.entries)
+        for _ in range(_DRAWS):
+            write_forgotten(pending(self._path), now)
+            made, differ, left = await self._made(plan, now)
+            if not differ:
+                return now, left
+            await self._tables.generations.drop(made)
+            if same_cells(differ, before) or len(now.entries) == in_force:
+                break
+            self._show.say(
+                "numbers would change: where two versions of an event tie, tokens may decide otherwise; drawing others"
+            )
+            now, before = now.redrawn(in_force), differ
+        remove_pending(self._path)
+        raise NotTheSameError(_in_words(differ))
 
-    async def _drop_others(self) -> tuple[str, list[str]]:
-        """Delete all generations but the one that is shown: they have the names."""
-        shown, dropped = "", []
-        for each in await self._tables.generations.all():
-            if each.shown:
-                shown = each.number
-            else:
-                await self._tables.generations.drop(each.number)
-                dropped.append(each.number)
-        return shown, dropped
+    async def _made(self, plan: Plan, now: Forgotten) -> tuple[str, list[str], list[Trace]]:
+        """Make the tables with tokens; show them where nothing differs but names."""
+        settings = msgspec.structs.replace(self._settings, forgotten=now)
+        found = await find(self._tables, settings)
+        async with rebuilding(settings, self._tables, found.live, self._show) as making:
+            await making.catch_up()
+            live, new = await making.side_by_side()
+            differ = _unequal(live, new, now)
+            if differ:
+                return making.new, differ, []
+            left = await self.traces(making.new, plan.values)
+            self._check_list()
+            write_forgotten(self._path, now)
+            await making.swap()
+            return making.new, [], left
+
+    async def traces(self, number: str, values: Sequence[str]) -> list[Trace]:
+        """Look for values in all records of a generation.
+
+        Raises:
+            RecordDamagedError: One cannot be read.
+            ViewLostError: The tables are replaced again and again.
+
+        """
+        if not values:
+            return []
+
+        async def search(view: View) -> list[Trace]:
+            traces = Traces(values)
+            async for chunk in view.scan(*HOMES, QUOTE, DEAL, ACCOUNT):
+                for ref, content in chunk.items():
+                    traces.add(ref, content)
+                await asyncio.sleep(0)
+            return traces.found
+
+        return await self._viewed(number, search)
+
+    async def _drop_others(self, now: Forgotten) -> tuple[str, list[str]]:
+        """Delete all generations but the one that is shown, where that is made under the list: they have the names."""
+        there = await self._tables.generations.all()
+        shown = next((each for each in there if each.shown), None)
+        if shown is None or not shown.definitions or decoded(shown.definitions).forgotten.stored != now.stored:
+            which = "no generation" if shown is None else f"generation {shown.number}"
+            raise WithdrawalError(
+                f"{which} of the tables is shown by now, which is not made under the list: somebody else chose it, or Redis was put "
+                "back. Nothing was deleted, and names may be shown again. `salesfx forget --again` withdraws them"
+            )
+        others = [each.number for each in there if not each.shown]
+        for number in others:
+            await self._tables.generations.drop(number)
+        return shown.number, others
 
 
 def _usable(kind: Kind, written: str) -> str:
@@ -237,20 +292,26 @@ def _usable(kind: Kind, written: str) -> str:
     return value
 
 
+def _gone(number: str) -> TablesGoneError:
+    return TablesGoneError(f"generation {number} is gone from Redis. Run it again.")
+
+
 def _tokens(plan: Plan, now: Forgotten) -> list[str]:
-    return [now.token_of(plan.kind, value) or "" for value in plan.values]
+    return [] if plan.kind is None else [now.token_of(plan.kind, value) or "" for value in plan.values]
 
 
-def _unequal(live: Snapshot, new: Snapshot, names: dict[str, str]) -> list[str]:
-    """Compare all tables: totals, days and hours."""
+def _unequal(live: Snapshot, new: Snapshot, now: Forgotten) -> list[str]:
+    """Compare all tables, totals, days and hours, but for the names that are withdrawn."""
     totals = [monthly((n, t) for n, t in each.tables.items() if n.startswith(MONTH)) for each in (live, new)]
     cells = [to_cells(each.tables.items()) for each in (live, new)]
-    return unequal(totals[0], totals[1], names) + unequal(cells[0], cells[1], names)
+    tokens = people_withdrawn((*totals[0], *cells[0]), now)
+    return unequal(totals[0], totals[1], tokens) + unequal(cells[0], cells[1], tokens)
 
 
 def _in_words(differ: list[str]) -> str:
     return (
         f"nothing was withdrawn: {len(differ)} numbers would change, among them {', '.join(differ[:3])}. Either the tables do not "
-        "agree with the log (`salesfx audit --from-log` tells), or two versions of one entity have the same revision, "
-        "recorded_at and event_id, and their contents decide which stands; publish it once more with a greater revision"
+        "agree with the log (`salesfx audit --from-log` tells; where events were refused as too_many_entities the order in which "
+        "they came decides, and `salesfx rebuild --anyway` before may help), or two versions of one entity have the same "
+        "revision, recorded_at and event_id, and their contents decide which stands; publish it once more with a greater revision"
     )

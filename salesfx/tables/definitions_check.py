@@ -1,6 +1,6 @@
 """Whether a store's tables may be added to under the definitions in force."""
 
-from salesfx.definitions import Definitions, brings_back, differences, only_adds_rates
+from salesfx.definitions import Definitions, brings_back, differences, only_adds_rates, only_withdraws
 from salesfx.tables.store import DefinitionsChangedError
 
 
@@ -27,6 +27,11 @@ def definitions_changed(stored: bytes, ours: Definitions) -> DefinitionsChangedE
             "see docs/forget.md"
         )
     changes = "; ".join(differences(stored, ours.canonical())) or "their fingerprint"
+    if only_withdraws(stored, ours):
+        return DefinitionsChangedError(
+            f"{changes}. So what is withdrawn is named in these tables: Redis was put back to a time before, or a withdrawal was "
+            "interrupted. `salesfx forget --again` withdraws it from them; it needs no names. See docs/forget.md"
+        )
     return DefinitionsChangedError(
         f"the definitions have changed since the tables were made: {changes}. Tables of different meanings are never "
         "mixed. Put the settings back, or run `salesfx rebuild` with the new ones: it makes the tables anew from the log, "

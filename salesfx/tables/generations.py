@@ -82,6 +82,10 @@ class GenerationError(NeedsAttentionError):
     """What was asked for cannot be done with this generation."""
 
 
+class DroppedError(SalesfxError):
+    """The generation that a worker was started for is gone; one that is started now takes the one that is shown."""
+
+
 class AnotherAtWorkError(SalesfxError):
     """Another rebuild is making the generation."""
 
@@ -123,10 +127,10 @@ def first_number(register: dict[bytes, bytes]) -> str:
     )
 
 
-def dropped(number: str, current: str | None) -> GenerationError:
+def dropped(number: str, current: str | None) -> DroppedError:
     """Say that a worker's generation is not there any more."""
     shown = "another is shown" if current is None else f"generation {current} is shown"
-    return GenerationError(
+    return DroppedError(
         f"generation {number} of the tables, which this worker was started for, was dropped, or Redis was put back to a time "
         f"before it; {shown} now. A worker that is started now takes that one, if its settings are those."
     )

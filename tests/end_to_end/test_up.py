@@ -109,6 +109,24 @@ def test_ctrl_c_while_it_starts(tmp_path: Path) -> None:
         assert stack.stop() == []
 
 
+def test_a_withdrawal_beside_it_does_not_end_it(tmp_path: Path) -> None:
+    """Its worker, whose tables are deleted, is started again, and goes on with the new list and the new tables."""
+    listed = {"SALESFX_FORGOTTEN_FILE": str(tmp_path / "forgotten.json")}
+    with running("up", tmp_path / "data", environ=listed) as stack:
+        stack.wait_ready()
+        publish(stack)
+        stack.wait_taken(EVENTS)
+        before, environ = kpi(stack), {**stack.environ, **listed}
+        done = salesfx("forget", "account", "A1", "--yes", environ=environ)
+        assert done.status == 0, done
+        publish(stack)  # which it has already, under the id
+        stack.wait_said("the worker ended (generation 1 of the tables")
+        stack.wait_taken(2 * EVENTS)
+        assert json.loads(salesfx("kpi", "--month", MONTH, "--json", environ=environ).out) == before
+        assert salesfx("audit", "--from-log", environ=environ).status == 0
+        assert stack.stop() == []
+
+
 IN_A_DESTRUCTOR = """
 import os, signal, time
 from salesfx.local.stack import LocalStack

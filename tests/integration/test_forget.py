@@ -14,8 +14,12 @@ import redis as redis_py
 from salesfx.definitions import Definitions
 from salesfx.forgotten import Forgotten, Kind
 from salesfx.forgotten_file import pending, read_forgotten, write_forgotten
+from salesfx.local.file_lock import FileLock
+from salesfx.rebuilding.refused_then import usable_by_now
 from salesfx.rebuilding.renaming import unequal
-from tests.integration.test_rebuild import Asked, Command, cells_of, keys_of, made
+from salesfx.settings import load_settings
+from salesfx.tables.layout import FIRST_GENERATION, Layout
+from tests.integration.test_rebuild import Asked, Command, cells_of, keys_of, made, opened
 from tests.worker_process import Message, Site, eventually, expected
 
 NAME, LEAD, ACCOUNT = "Zlatka Ünlü", "L-zlatka-7", "A-zlatka-9"
@@ -110,6 +114,29 @@ def named_in(text: str) -> list[str]:
     """Give what of the person can be found in a text, as it is or escaped."""
     spellings = [*SECRETS, *(json.dumps(each)[1:-1] for each in SECRETS), "Zlatka", "zlatka"]
     return [each for each in spellings if each in text]
+
+
+class Backup:
+    """All keys of the namespace as they are now."""
+
+    def __init__(self, site: Site) -> None:
+        self._url, self._pattern = site.settings.redis, f"{{{site.settings.namespace}}}*"
+        with redis_py.Redis.from_url(self._url) as redis:
+            self._keys = {key: redis.dump(key) for key in redis.scan_iter(match=self._pattern)}
+
+    def put_back(self) -> None:
+        """Have Redis hold these keys, and no other of the namespace."""
+        with redis_py.Redis.from_url(self._url) as redis:
+            redis.delete(*redis.scan_iter(match=self._pattern))
+            for key, content in self._keys.items():
+                redis.restore(key, 0, content)
+
+
+async def ended_with(site: Site, status: int) -> str:
+    """Start a worker, which must end by itself; give its last words."""
+    with site.worker() as worker:
+        assert await worker.ended() == status
+        return worker.sentence
 
 
 async def forget_all(site: Site) -> list[Any]:
@@ -227,7 +254,7 @@ async def test_workers_without_the_list_refuse_and_write_no_name_back(site: Site
         await Command(site, "forget", "salesperson", NAME, "--yes").done()
         await Command(site, "forget", "account", ACCOUNT, "--yes").done()
         await site.publish([won(30, salesperson=NAME, account_id=ACCOUNT)])
-        assert await running.ended() == 2
+        assert await running.ended() == 1, "one that is started again looks for the new list"
         assert "was dropped" in running.sentence
     assert named_in(everything_in(site)) == []
     old = {"SALESFX_FORGOTTEN_FILE": str(older)}
@@ -305,7 +332,7 @@ async def test_interrupted_it_goes_on_with_the_same_token(site: Site, path: Path
 
 
 async def test_it_goes_on_after_a_swap_that_did_not_come(site: Site, path: Path) -> None:
-    """Killed between the list and the swap: another withdrawal is refused until it is finished, with the same token.
+    """Killed between the list and the swap: the next withdrawal finishes it, with the same token, whatever it is of.
 
     What was only begun and then given up is not withdrawn with the next one.
     """
@@ -319,10 +346,14 @@ async def test_it_goes_on_after_a_swap_that_did_not_come(site: Site, path: Path)
     assert len(written.entries) == 1
     ahead = written.with_values(Kind.SALESPERSON, [NAME])
     write_forgotten(path, ahead)
-    assert "is to be finished before" in await Command(site, "forget", "account", ACCOUNT, "--yes").done(2)
+    refused = await Command(site, "doctor").done(1)
+    assert "`salesfx forget --again` withdraws it from them" in refused
+    said = await Command(site, "forget", "account", ACCOUNT, "--yes").done()
+    assert "made under all but 2 entries of the list" in said
+    assert named_in(everything_in(site)) == []
+    assert await cells_of(site) == expected(messages, withdrawn(path))
     answer = await Command(site, "forget", "salesperson", NAME, "--yes", "--json").answer()
     assert answer["forgotten"][0]["token"] == ahead.token_of(Kind.SALESPERSON, NAME)
-    assert await cells_of(site) == expected(messages, withdrawn(path))
     again = await Command(site, "forget", "salesperson", NAME, "--yes", "--json").answer()
     assert (again["generation"], again["dropped"], again["forgotten"][0]["leads"]) == (answer["generation"], [], 0)
     more = await Command(site, "forget", "salesperson", NAME, "petar", "--yes", "--json").answer()
@@ -361,5 +392,162 @@ async def test_a_tie_that_a_token_would_decide_otherwise_is_refused(site: Site, 
     refused = await Command(site, "forget", "account", "zz", "--yes").done(1)
     assert "nothing was withdrawn" in refused
     assert "publish it once more with a greater revision" in refused
+    assert refused.count("drawing others") == 1, "where other tokens change the same cells, further ones would too"
     assert (await cells_of(site), content_of(path)) == (before, kept)
     assert content_of(pending(path)) is None
+
+
+async def test_after_a_backup_was_put_back_one_command_withdraws_all_of_it_again(site: Site, path: Path) -> None:
+    """It needs no name, nor how many withdrawals there were; workers and readers say which command it is."""
+    messages = named()
+    await made(site, messages)
+    backup = Backup(site)
+    for kind, value in (("salesperson", NAME), ("lead", LEAD), ("account", ACCOUNT)):
+        await Command(site, "forget", kind, value, "--yes").done()
+    kept = content_of(path)
+    backup.put_back()
+    assert named_in(everything_in(site)), "the test can fail"
+    assert "`salesfx forget --again`" in await ended_with(site, 2)
+    assert "`salesfx forget --again`" in await Command(site, "kpi", "--month", MONTH).done(2)
+    answer = await Command(site, "forget", "--again", "--yes", "--json").answer()
+    assert (answer["kind"], answer["forgotten"], answer["generation"], answer["dropped"]) == (None, [], "2", ["1"])
+    assert named_in(everything_in(site)) == []
+    assert content_of(path) == kept, "with the same tokens"
+    assert await cells_of(site) == expected(messages, withdrawn(path))
+    assert "everything agrees" in await Command(site, "audit", "--from-log").done()
+    with site.worker() as worker:
+        await site.caught_up(worker)
+    again = await Command(site, "forget", "--again", "--yes").done()
+    assert "generation 2 is shown." in again
+
+
+async def test_after_a_rebuild_nothing_leads_back_to_the_names(site: Site, path: Path) -> None:
+    """A rebuild under a longer list says how to delete the old generation, which is not shown again meanwhile."""
+    await made(site, named())
+    write_forgotten(path, Forgotten().with_values(Kind.SALESPERSON, [NAME]))
+    said = await Command(site, "rebuild", "--yes").done()
+    assert "Delete it: salesfx forget --again" in said
+    assert "generations show 1" not in said
+    older = {"SALESFX_FORGOTTEN_FILE": str(path.with_name("none.json"))}
+    for environ in ({}, older):
+        refused = await Command(site, "generations", "show", "1", **environ).done(2)
+        assert "generation 1 names what is withdrawn since" in refused
+    await Command(site, "forget", "--again", "--yes").done()
+    assert NAME not in everything_in(site)
+
+
+async def test_tables_are_deleted_beside_such_as_are_made_under_the_list_only(site: Site, path: Path) -> None:
+    """Somebody shows the old ones while the question stands on the terminal: those without the name are kept."""
+    await made(site, named())
+    write_forgotten(path, Forgotten().with_values(Kind.SALESPERSON, [NAME]))
+    await Command(site, "rebuild", "--yes").done()
+    asked = Asked(site, "forget", "salesperson", NAME)
+    await asked.says("[y/N]")
+    async with opened(site) as tables:
+        await tables.generations.show("1")
+    there = keys_of(site, "2")
+    asked.answer("y\n")
+    said = await asked.ended(2)
+    assert "generation 1 of the tables is shown by now, which is not made under the list" in said
+    assert keys_of(site, "2") == there > 0
+
+
+async def test_the_tables_under_the_list_that_are_ahead_are_to_be_shown(site: Site, path: Path) -> None:
+    """A worker kept them up to date, and the old ones are shown again: no worker may make up for what these lack."""
+    messages = named()
+    await made(site, messages)
+    write_forgotten(path, Forgotten().with_values(Kind.SALESPERSON, [NAME]))
+    await Command(site, "rebuild", "--yes").done()
+    more = [won(40, salesperson=NAME)]
+    with site.worker() as worker:
+        await site.publish(more)
+        await site.caught_up(worker)
+    async with opened(site) as tables:
+        await tables.generations.show("1")
+    refused = await Command(site, "forget", "--again", "--yes").done(2)
+    assert "`salesfx generations show 2` shows it" in refused
+    await Command(site, "generations", "show", "2").done()
+    await Command(site, "forget", "--again", "--yes").done()
+    assert NAME not in everything_in(site)
+    assert await cells_of(site) == expected([*messages, *more], withdrawn(path))
+
+
+async def test_two_at_once_do_not_write_over_each_other(site: Site, path: Path) -> None:
+    """While one is at work on the list, another ends and has changed nothing."""
+    await made(site, named())
+    before = everything_in(site)
+    lock = FileLock(path.with_name(".forgotten.json.lock"))
+    assert lock.acquire(wait=False)
+    try:
+        refused = await Command(site, "forget", "lead", LEAD, "--yes").done(1)
+    finally:
+        lock.release()
+    assert "another `salesfx forget` is at work" in refused
+    assert (everything_in(site), content_of(path), content_of(pending(path))) == (before, None, None)
+    await Command(site, "forget", "lead", LEAD, "--yes").done()
+
+
+async def test_ctrl_c_at_the_question_ends_it_at_once(site: Site, path: Path) -> None:
+    """And it does not say that anything was begun."""
+    await made(site, named())
+    asked = Asked(site, "forget", "salesperson", NAME)
+    await asked.says("[y/N]")
+    asked.interrupt()
+    said = await asked.ended(1)
+    assert "stopped. Nothing was begun." in said
+    assert "goes on with it" not in said
+    assert content_of(pending(path)) is None
+
+
+async def test_other_rules_and_a_damaged_record_are_told(site: Site, path: Path) -> None:
+    """Tables of another edition of salesfx or of the time zones, and a record that cannot be read: nothing is begun."""
+    await made(site, named())
+    layout = Layout(site.settings.namespace, FIRST_GENERATION)
+    with redis_py.Redis.from_url(site.settings.redis) as redis:
+        client: Any = redis
+        definitions = client.hget(layout.meta, "definitions")
+        for name, other in (("timezone_rules", "0" * 16), ("rules_version", 0)):
+            changed = json.dumps({**json.loads(definitions), name: other})
+            client.hset(layout.meta, "definitions", changed)
+            assert "other settings have changed" in await Command(site, "forget", "lead", LEAD, "--yes").done(2)
+        client.hset(layout.meta, "definitions", definitions)
+        client.set(layout.record("lead:L5"), bytes(8) + b"\xc1")
+    refused = await Command(site, "forget", "lead", LEAD, "--yes").done(2)
+    assert "there is a record in Redis that salesfx cannot have written" in refused
+    assert content_of(path) is content_of(pending(path)) is None
+
+
+async def test_events_that_have_a_rate_by_now_are_to_be_put_in_before(site: Site, tmp_path: Path) -> None:
+    """They would change totals: it says so before it begins, and works once they are in, by a replay or by a rebuild.
+
+    A rebuild leaves their letters as they are: that they are in is told by the counters of its tables.
+    """
+    messages = [*named(), won(50, lead_id="L4", salesperson=NAME, currency="USD"), won(51, currency="GBP")]
+    await made(site, messages)
+    config = tmp_path / "rates.toml"
+    config.write_text('[[rates]]\ncurrency = "USD"\nsince = 2026-01-01\nper_euro = "1.25"\n')
+    rates = {"SALESFX_CONFIG": str(config)}
+    settings = load_settings(environ={**site.environ, **rates})
+    async with opened(site) as tables:
+        await tables.open(settings.definitions)  # as a worker does that is started with them
+    refused = await Command(site, "forget", "lead", LEAD, "--yes", **rates).done(2)
+    assert "1 events were refused for want of a rate that there is now" in refused
+    assert "`salesfx dead-letters replay --reason no_rate`" in refused
+    assert keys_of(site, "2") == 0
+    offsets, counters = await site.offsets(), await site.counters()
+    assert await asyncio.to_thread(usable_by_now, settings, offsets, counters) == 1
+    assert counters.pop(refused_of := "rejected|deal_closed|no_rate") == 2
+    assert await asyncio.to_thread(usable_by_now, settings, offsets, {**counters, refused_of: 1}) == 0
+    with site.worker(**rates) as worker:
+        await worker.says(": reading ")
+        await Command(site, "dead-letters", "replay", "--reason", "no_rate", "--yes", **rates).done(1)
+        await site.caught_up(worker)
+    await Command(site, "forget", "lead", LEAD, "--yes", **rates).done()
+
+
+async def test_a_list_that_is_not_there_is_told(site: Site, path: Path) -> None:
+    """With tables that are empty nothing else would tell that names are coming back."""
+    sentence = f"forgotten_file names {path}, which is not there: nothing is withdrawn"
+    assert sentence in await Command(site, "doctor").done(1), "there are no topics yet"
+    with site.worker() as worker:
+        await worker.says(sentence)

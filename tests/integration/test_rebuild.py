@@ -582,8 +582,12 @@ class Asked:
         """Type a line."""
         os.write(self._terminal, line.encode())
 
-    async def ended(self) -> str:
-        """Wait for its end, which is a good one; give all that it has printed."""
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
+    async def ended(self, status: int = 0) -> str:
+        """Wait for its end, which must be with this status; give all that it has printed."""
 
         async def has_ended() -> bool:
             self._read()
@@ -592,7 +596,7 @@ class Asked:
         await eventually("it ends", has_ended)
         said = self._read()
         os.close(self._terminal)
-        assert self._process.returncode == 0, said
+        assert self._process.returncode == status, said
         return said
 
 
@@ -628,7 +632,7 @@ async def test_a_worker_whose_generation_is_dropped_ends(site: Site) -> None:
         await Command(site, "rebuild", "--yes", **TOKYO).done()
         await Command(site, "generations", "drop", "1", "--yes", **TOKYO).done()
         await site.publish(simulated(17, 50))
-        assert await old.ended() == 2
+        assert await old.ended() == 1
         assert "generation 1 of the tables" in old.sentence
         assert "was dropped" in old.sentence
     assert keys_of(site, "1") == 0

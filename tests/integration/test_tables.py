@@ -31,7 +31,7 @@ from salesfx.lead import (
 from salesfx.rules import Rules
 from salesfx.tables import MemoryTables, RedisTables, Tables, connect
 from salesfx.tables.feed_marks import heartbeats_in
-from salesfx.tables.generations import GenerationError, Generations
+from salesfx.tables.generations import DroppedError, GenerationError, Generations
 from salesfx.tables.layout import (
     DAYS,
     FIRST_GENERATION,
@@ -846,7 +846,7 @@ async def test_after_flushall_a_worker_makes_its_own_generation_again(in_redis: 
     assert (await shown(new)).generation == number
     assert await new.start_at(TOPIC, 0, 0) == 0
     assert await beside.commit(batch(0, 1, cells={CELL: 1})) == Committed()
-    with pytest.raises(GenerationError, match=f"generation 1 .* generation {number} is shown now"):
+    with pytest.raises(DroppedError, match=f"generation 1 .* generation {number} is shown now"):
         await in_redis.tables.open(DEFINITIONS)
     assert await all_cells(new) == {CELL: 1}
 
@@ -868,7 +868,7 @@ async def test_nobody_brings_a_dropped_generation_back(in_redis: RedisStore) -> 
     assert await in_redis.tables.commit(batch(0, 1, cells={CELL: 1})) == Elsewhere(None)
     with pytest.raises(TablesGoneError):
         await in_redis.tables.start_at(TOPIC, 0, 0)
-    with pytest.raises(GenerationError, match="was dropped"):
+    with pytest.raises(DroppedError, match="was dropped"):
         await in_redis.tables.open(DEFINITIONS)
     assert await in_redis.dump() == left
     assert {key.rpartition(":")[0] for key in left} == {f"{{{in_redis.namespace}}}", f"{{{in_redis.namespace}}}:2"}

@@ -1,26 +1,55 @@
 """Names and ids that are withdrawn: what becomes of events, and that nothing else changes."""
 
 import json
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from salesfx.audit.recomputation import read_event, recomputed_cells
+from salesfx.cli.forget import forget
 from salesfx.decoder import decode
-from salesfx.definitions import Definitions, brings_back, differences, made_under, only_adds_rates
+from salesfx.definitions import (
+    Definitions,
+    brings_back,
+    brings_names_back,
+    differences,
+    made_under,
+    only_adds_rates,
+    only_withdraws,
+    same_but_for_the_list,
+)
+from salesfx.doctor import withdrawn as examine_list
 from salesfx.forgetting import FORGOTTEN_NEED, Forgetting
 from salesfx.forgotten import TOKEN_PREFIX, Forgotten, Kind, SealedListError
-from salesfx.forgotten_file import ForgottenFileError, pending, read_forgotten, write_forgotten
+from salesfx.forgotten_file import ForgottenFileError, pending, read_forgotten, remove_pending, write_forgotten
 from salesfx.kpi import Cells
 from salesfx.lead import DEAL_STAND_IN, LEAD, DealFacts, LeadFacts, QuoteFacts, canonical
-from salesfx.rebuilding.renaming import Mentioned, Mentions, holds, traces, unequal
+from salesfx.reading.reader import RecordDamagedError
+from salesfx.rebuilding.forgotten_list import check_readers
+from salesfx.rebuilding.renaming import (
+    MOST_TRACES,
+    Mentioned,
+    Mentions,
+    Traces,
+    people_withdrawn,
+    same_cells,
+    unequal,
+)
+from salesfx.rebuilding.withdrawal import Withdrawal
 from salesfx.refusal import Refused
 from salesfx.rules import Rules
-from salesfx.settings import SettingsError, load_settings
+from salesfx.settings import Settings, SettingsError, load_settings
+from salesfx.tables import ViewLostError
 from tests.events_strategy import DEFINITIONS, events
 from tests.folding import FoldedTables
 
@@ -242,6 +271,32 @@ def test_an_older_list_would_bring_names_back_and_is_told_apart() -> None:
     assert "5 names and ids were withdrawn from the tables; by the list here it is 4" in sentence
 
 
+def test_tables_that_name_again_what_is_withdrawn_are_told_apart() -> None:
+    """From those of other settings, of other rules, and of another list; only the first have a command that needs no names."""
+    ours, before = WITHDRAWN, DEFINITIONS.canonical()
+    assert only_withdraws(before, ours)
+    assert not only_withdraws(ours.canonical(), ours)
+    assert not only_withdraws(ours.canonical(), DEFINITIONS)
+    for name, value in (("timezone", "UTC"), ("timezone_rules", "0"), ("rules_version", 0)):
+        changed = json.dumps({**json.loads(before), name: value}).encode()
+        assert not only_withdraws(changed, ours)
+        assert not same_but_for_the_list(changed, ours)
+    assert same_but_for_the_list(before, ours)
+    assert same_but_for_the_list(ours.canonical(), DEFINITIONS)
+
+
+def test_which_tables_would_bring_names_back() -> None:
+    """Those made under a shorter list, or under another one; a longer list than is known here brings none."""
+    longer = msgspec.structs.replace(WITHDRAWN, forgotten=FORGOTTEN.with_values(Kind.LEAD, ["L2"])).canonical()
+    ours, none = WITHDRAWN.canonical(), DEFINITIONS.canonical()
+    other = msgspec.structs.replace(
+        WITHDRAWN, forgotten=Forgotten().with_values(Kind.LEAD, ["L1", "L2", "L3", "L4"])
+    ).canonical()
+    brought = [brings_names_back(each, ours) for each in (none, ours, longer, other)]
+    assert brought == [True, False, False, True]
+    assert not brings_names_back(none, none)
+
+
 def test_the_file_is_private_and_damage_is_told(tmp_path: Path) -> None:
     """What is written is read again; a list that others may read, or that is damaged, is refused with what to do."""
     path = tmp_path / "forgotten.json"
@@ -262,6 +317,141 @@ def test_the_file_is_private_and_damage_is_told(tmp_path: Path) -> None:
         with pytest.raises(ForgottenFileError, match="Put a copy of it back"):
             read_forgotten(path)
     assert pending(path).name == "forgotten.json.pending"
+
+
+OPERATOR, DAEMON = 54321, 1
+"""A user who has no account, and the account `daemon` with the group of that name, which every Unix has."""
+
+
+def as_operator(groups: list[int], do: Callable[[], object]) -> bool:
+    """Do something as a user of some groups, in a process of its own; tell whether it raised nothing."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups(groups)
+            os.setresgid(OPERATOR, OPERATOR, OPERATOR)
+            os.setresuid(OPERATOR, OPERATOR, OPERATOR)
+            do()
+        except ForgottenFileError:
+            os._exit(1)
+        except BaseException:  # noqa: BLE001 - it must not come out into the other tests
+            os._exit(2)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in {0, 1}
+    return status == 0
+
+
+@pytest.fixture
+def owned() -> Iterator[Path]:
+    """Give a list in a folder that everybody may write to."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        path = Path(folder) / "forgotten.json"
+        write_forgotten(path, FORGOTTEN)
+        yield path
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users")
+def test_workers_can_read_the_list_that_another_user_writes(owned: Path) -> None:
+    """Owner and group stay where root writes it, the group where one of its members does; the group decides who may read."""
+    os.chown(owned, DAEMON, DAEMON)
+    owned.chmod(0o640)
+    write_forgotten(owned, FORGOTTEN)
+    assert owner_of(owned) == (DAEMON, DAEMON, 0o640)
+    assert as_operator([DAEMON], lambda: check_readers(owned))
+    assert as_operator([DAEMON], lambda: write_forgotten(owned, FORGOTTEN))
+    assert owner_of(owned) == (OPERATOR, DAEMON, 0o640)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users")
+@pytest.mark.parametrize(
+    ("owner", "mode", "groups", "can_be"),
+    [
+        (DAEMON, 0o640, [DAEMON], True),
+        (DAEMON, 0o640, [], False),
+        (DAEMON, 0o600, [DAEMON], False),
+        (OPERATOR + 1, 0o640, [DAEMON], False),
+        (OPERATOR, 0o600, [], True),
+        (OPERATOR, 0o640, [], False),
+        (OPERATOR, 0o640, [DAEMON], True),
+    ],
+)
+def test_a_list_that_its_readers_would_lose_is_not_begun_with(
+    owned: Path, owner: int, mode: int, groups: list[int], can_be: bool
+) -> None:
+    """Before the tables are made: afterwards no worker could start. Of a user without an account the groups are not known."""
+    os.chown(owned, owner, DAEMON)
+    owned.chmod(mode)
+    assert as_operator(groups, lambda: check_readers(owned)) is can_be
+    check_readers(owned)  # root gives files to anybody
+    if owner == OPERATOR and mode == 0o640 and not groups:
+        assert as_operator(groups, lambda: write_forgotten(owned, FORGOTTEN))
+        assert owner_of(owned) == (OPERATOR, OPERATOR, 0o600), "another group may not read it"
+
+
+async def test_a_withdrawal_looks_at_the_readers_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another user than the list's owner: nothing is read or made but what the settings are compared with."""
+    path = tmp_path / "forgotten.json"
+    write_forgotten(path, FORGOTTEN)
+    settings = Settings(forgotten_file=str(path), forgotten=FORGOTTEN)
+    live = SimpleNamespace(number="1", shown=True, definitions=Definitions().canonical())
+
+    async def there() -> list[SimpleNamespace]:
+        return [live]
+
+    tables: Any = SimpleNamespace(generations=SimpleNamespace(all=there))
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + OPERATOR)
+    with pytest.raises(ForgottenFileError, match="Nothing was begun"):
+        await Withdrawal(settings, tables, tables).plan(Kind.LEAD, ["L9"])
+
+
+def owner_of(path: Path) -> tuple[int, int, int]:
+    """Give owner, group and mode of a file."""
+    found = path.stat()
+    return found.st_uid, found.st_gid, found.st_mode & 0o777
+
+
+def test_a_list_that_cannot_be_removed_is_told(tmp_path: Path) -> None:
+    """It is no fault of Redis."""
+    path = tmp_path / "forgotten.json"
+    remove_pending(path)
+    pending(path).mkdir()
+    with pytest.raises(ForgottenFileError, match=r"cannot remove .*pending"):
+        remove_pending(path)
+
+
+def test_what_is_no_fault_of_redis_is_not_put_down_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file or a terminal that cannot be used is told as that."""
+
+    async def broken(*_: object) -> None:
+        raise PermissionError("no")
+
+    monkeypatch.setattr("salesfx.cli.forget._forget", broken)
+    settings = Settings(forgotten_file=str(tmp_path / "forgotten.json"))
+    result = CliRunner().invoke(forget, ["lead", "L1", "--yes"], obj=settings)
+    assert isinstance(result.exception, PermissionError)
+
+
+@pytest.mark.parametrize("words", [[], ["lead"], ["--again", "lead", "L1"]])
+def test_what_is_to_be_withdrawn_is_said_once(words: list[str]) -> None:
+    """By names, or by the list."""
+    assert CliRunner().invoke(forget, [*words, "--yes"], obj=Settings()).exit_code == 2
+
+
+def test_doctor_says_whether_the_list_is_there(tmp_path: Path) -> None:
+    """Where one is named: without it names would come back into tables that are empty."""
+    path = tmp_path / "forgotten.json"
+    named = Settings(forgotten_file=str(path))
+    assert examine_list(Settings()) == []
+    assert [each.detail for each in examine_list(named)] == [
+        f"forgotten_file names {path}, which is not there: nothing is withdrawn"
+    ]
+    write_forgotten(path, FORGOTTEN)
+    told = examine_list(load_settings(environ={"SALESFX_FORGOTTEN_FILE": str(path)}))
+    assert [each.detail for each in told] == [f"4 names and ids are withdrawn by {path}"]
 
 
 def test_the_settings_take_the_list_from_the_file(tmp_path: Path) -> None:
@@ -310,15 +500,41 @@ def test_it_is_counted_what_names_a_value() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
-    [("L1", True), ("e-l1-2", True), ("for L1.", True), ("L12", False), ("XL1", False), ("L12 and L1", True)],
+    ("text", "value", "found"),
+    [
+        ("L1", "L1", True),
+        ("e-l1-2", "L1", True),
+        ("for L1.", "L1", True),
+        ("L12", "L1", False),
+        ("XL1", "L1", False),
+        ("L12 and L1", "L1", True),
+        ("dr. Maria  Ivanova", "Maria Ivanova", False),
+        ("for MARIA IVANOVA-P", "Maria Ivanova", True),
+        ("xl-17", "L-17", False),
+        ("(l-17)", "(L-17)", True),
+        ("x(L-17)", "(L-17)", False),
+        ("a _?_ b", "_?_", True),
+    ],
 )
-def test_what_still_holds_a_value_is_found(text: str, found: bool) -> None:
-    """As a word of its own, in whatever text of a record, capitals or not."""
-    assert holds(text, "L1") is found
-    record = msgspec.msgpack.encode(["x", {"Q1": [1, text]}])
-    assert bool(list(traces("quote:Q1", record, ["L1"]))) is found
-    assert list(traces("quote:Q1", msgspec.msgpack.encode(["17", "17.00"]), ["17"])) == [], "plain numbers"
+def test_what_still_holds_a_value_is_found(text: str, value: str, found: bool) -> None:
+    """As a word of its own, in whatever text of a record, capitals or not; among many values too."""
+    for values in ([value], [*(f"N{number}" for number in range(500)), value]):
+        traces = Traces(values)
+        traces.add("quote:Q7", msgspec.msgpack.encode(["x", {"Q1": [1, text]}]))
+        assert traces.found == [("quote:Q7", text)] * found
+
+
+def test_traces_are_not_flooded() -> None:
+    """Plain numbers are no traces; of a text that thousands of records have some are listed, and all of others."""
+    traces = Traces(["17", "Web"])
+    for number in range(3000):
+        traces.add(f"lead:L{number}", msgspec.msgpack.encode(["web", "17", "17.00"]))
+    traces.add("quote:Q1", msgspec.msgpack.encode(["ask Web"]))
+    assert len(traces.found) == 21
+    assert traces.found[-1] == ("quote:Q1", "ask Web")
+    for number in range(3000):
+        traces.add(f"lead:M{number}", msgspec.msgpack.encode([f"web {number}"]))
+    assert len(traces.found) == MOST_TRACES
 
 
 def test_a_changed_number_is_named() -> None:
@@ -333,3 +549,58 @@ def test_a_changed_number_is_named() -> None:
     assert "two salespeople have become one" in unequal(live, one, {"maria": "x"})
     odd = {(at, "leads|source=salesperson=maria"): 1}
     assert unequal(odd, odd, {"maria": "t"}) == [], "a source may be called so"
+
+
+def test_the_names_of_cells_are_known_by_the_list() -> None:
+    """So that tables that name again what is withdrawn can be compared without anybody who knows the names."""
+    at = "2026-10"
+    fields = ("leads|salesperson=maria", "deals|category=new,salesperson=Ivan", "leads|salesperson=petar")
+    cells = {(at, field): 1 for field in (*fields, "leads|source=maria", "leads|source=salesperson=maria")}
+    assert people_withdrawn(cells, FORGOTTEN) == {name: token(Kind.SALESPERSON, name) for name in ("maria", "Ivan")}
+
+
+class LosesViews:
+    """Tables of which the first views are lost while they are read."""
+
+    def __init__(self, records: dict[str, bytes], lost: int) -> None:
+        self._records, self._lost = records, lost
+
+    @asynccontextmanager
+    async def view(self, _tables: object, _generation: str) -> AsyncIterator["LosesViews"]:
+        """Open one."""
+        yield self
+
+    async def scan(self, *_kinds: str) -> AsyncIterator[dict[str, bytes]]:
+        """Give all records, and lose the view then."""
+        yield self._records
+        self._lost -= 1
+        if self._lost >= 0:
+            raise ViewLostError("lost")
+
+
+def withdrawal_from(tables: LosesViews) -> Withdrawal:
+    """Make a withdrawal of such tables."""
+    stub: Any = tables
+    return Withdrawal(Settings(forgotten_file="forgotten.json"), stub, stub)
+
+
+async def test_the_search_begins_again_where_the_view_is_lost() -> None:
+    """What was found by then is not listed twice; a view that is lost each time is told."""
+    records = {"lead:L40": msgspec.msgpack.encode(["as for L1"])}
+    assert await withdrawal_from(LosesViews(records, 2)).traces("2", ["L1"]) == [("lead:L40", "as for L1")]
+    with pytest.raises(ViewLostError):
+        await withdrawal_from(LosesViews(records, 99)).traces("2", ["L1"])
+
+
+async def test_a_damaged_record_is_told_by_the_search() -> None:
+    """As readers tell it: with the command that names it."""
+    with pytest.raises(RecordDamagedError, match="`salesfx audit` names it"):
+        await withdrawal_from(LosesViews({"lead:L40": b"\xc1"}, 0)).traces("2", ["L1"])
+
+
+def test_the_same_cells_are_known_under_other_tokens() -> None:
+    """Where they differ again with other tokens, a third draw would not help."""
+    first = [f"2026-10 leads|salesperson={token(Kind.SALESPERSON, 'maria')}", "2026-10 leads|source=web"]
+    second = [f"2026-10 leads|salesperson={token(Kind.SALESPERSON, 'Ivan')}", "2026-10 leads|source=web"]
+    assert same_cells(first, second)
+    assert not same_cells(first, second[1:])

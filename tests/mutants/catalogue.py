@@ -844,6 +844,7 @@ _WALL = (
 
 _ARCHIVED, _MISHAPS = "tests/integration/test_archive.py::", "tests/integration/test_archive_mishaps.py::"
 _ARCHIVE = "salesfx/event_log/archive/"
+_LOOKING_BACK = "tests/unit/test_looking_back.py::"
 
 _HISTORY = (
     Bug(
@@ -909,8 +910,7 @@ _HISTORY = (
         old="                timestamp, self._undated = self._limit, record\n",
         new="                timestamp = record.timestamp\n",
         tests=(
-            "tests/unit/test_looking_back.py::test_what_came_before_a_message_that_kafka_dated_was_known_by_then"
-            "[a moment long after]",
+            _LOOKING_BACK + "test_what_came_before_a_message_that_kafka_dated_was_known_by_then[a moment long after]",
         ),
     ),
 )

@@ -26,6 +26,7 @@ from salesfx.tables.away import redis_away
 from streams.collector import spare_collector
 
 _SHOWN = 60
+_WAKES_SECONDS = 0.5
 """Most rows that people are shown."""
 _STAGES = {"log": "events into the new tables", "records": "records compared"}
 
@@ -167,7 +168,10 @@ async def line(question: str) -> str:
 
     loop.add_reader(sys.stdin, read)
     try:
-        return await answer
+        # Ctrl-C just before the loop goes to sleep is seen when it wakes up: nothing else would wake it.
+        while not answer.done():
+            await asyncio.wait({answer}, timeout=_WAKES_SECONDS)
+        return answer.result()
     finally:
         loop.remove_reader(sys.stdin)
 

@@ -26,8 +26,8 @@ from salesfx.tables.away import redis_away
 from streams.collector import spare_collector
 
 _SHOWN = 60
-_WAKES_SECONDS = 0.5
 """Most rows that people are shown."""
+_WAKES_SECONDS = 0.5
 _STAGES = {"log": "events into the new tables", "records": "records compared"}
 
 

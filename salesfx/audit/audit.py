@@ -78,7 +78,7 @@ async def audit(
             definitions = made_under(view.snapshot.definitions, settings.definitions)
             return view.snapshot, definitions, await _audit_records(view, definitions, options, progress, winners)
 
-        snapshot, definitions, report = await with_views(reader, table_names(options.month), of_records)
+        snapshot, definitions, report = await with_views(lambda: reader.view(table_names(options.month)), of_records)
         if log is not None and winners is not None:
             ranges = await log.ranges(snapshot.offsets)
             log_total(sum(each.end - each.begin for each in ranges))

@@ -206,7 +206,7 @@ async def explain(
 
     """
     return await with_views(
-        reader, [f"{MONTH}{question.month}"], lambda view: _answer(view, settings, question, advance)
+        lambda: reader.view([f"{MONTH}{question.month}"]), lambda view: _answer(view, settings, question, advance)
     )
 
 

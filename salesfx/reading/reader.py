@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 import msgspec
@@ -175,33 +176,31 @@ def means_the_same(snapshot: Snapshot, ours: Definitions) -> bool:
 _WHAT_TO_DO = "Is it running, and is SALESFX_REDIS (`redis` in the settings) right?"
 
 
-async def with_views(reader: Reader, names: Collection[str], read: Callable[[View], Awaitable[_Answer]]) -> _Answer:
+async def with_views(
+    opened: Callable[[], AbstractAsyncContextManager[View]], read: Callable[[View], Awaitable[_Answer]]
+) -> _Answer:
     """Read from a view; where it is lost on the way, from another, a few times.
 
     Args:
-        reader: Opens the views.
-        names: Of the tables that their snapshot is to hold.
+        opened: Opens one.
         read: What to do with one.
 
     Raises:
-        SalesfxError: What `Reader.view` raises.
+        RecordDamagedError: A record cannot be read.
+        ViewLostError: Each was lost.
+        SalesfxError: What opening raises.
 
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            async with reader.view(names) as view:
+            async with opened() as view:
                 return await read(view)
         except ViewLostError:
             if attempt == _ATTEMPTS:
                 raise
         except (msgspec.MsgspecError, ValueError, OverflowError) as error:
-            raise record_damaged(error) from error
+            raise RecordDamagedError(
+                f"there is a record in Redis that salesfx cannot have written ({type(error).__name__}: {error}). `salesfx "
+                "audit` names it, and docs/audit.md says what to do."
+            ) from error
     raise AssertionError
-
-
-def record_damaged(error: Exception) -> RecordDamagedError:
-    """Say that a record could not be read."""
-    return RecordDamagedError(
-        f"there is a record in Redis that salesfx cannot have written ({type(error).__name__}: {error}). `salesfx audit` names "
-        "it, and docs/audit.md says what to do."
-    )

@@ -122,7 +122,7 @@ async def state(reader: Reader, settings: Settings, kind: str, key: str) -> Stat
     """
     if not is_text(key):
         raise UnknownEntityError(_unknown(kind, key))
-    return await with_views(reader, (), lambda view: _Finder(view, settings).state(kind, key))
+    return await with_views(lambda: reader.view(()), lambda view: _Finder(view, settings).state(kind, key))
 
 
 class _Finder:

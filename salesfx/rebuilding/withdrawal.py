@@ -1,7 +1,8 @@
 """A withdrawal of personal data: the tables made anew with tokens, proved to be the same otherwise, and swapped."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from salesfx.forgotten import MOST_ENTRIES, TOKEN_PREFIX, Forgotten, Kind
 from salesfx.forgotten_file import pending, read_forgotten, remove_pending, write_forgotten
 from salesfx.kpi import UNASSIGNED
 from salesfx.lead import ACCOUNT, DEAL, HOMES, QUOTE
-from salesfx.reading.reader import record_damaged
+from salesfx.reading.reader import with_views
 from salesfx.rebuilding.forgotten_list import check_readers, held
 from salesfx.rebuilding.rebuild import Found, Shower, find, rebuilding
 from salesfx.rebuilding.refused_then import usable_by_now
@@ -22,14 +23,12 @@ from salesfx.rebuilding.renaming import Mentioned, Mentions, Trace, Traces, peop
 from salesfx.rebuilding.steps import decoded, monthly
 from salesfx.refusal import Refused
 from salesfx.settings import Settings
-from salesfx.tables import RedisTables, Snapshot, TablesGoneError, ViewLostError
+from salesfx.tables import RedisTables, Snapshot, TablesGoneError
 from salesfx.tables.layout import MONTH, to_cells
 from salesfx.tables.store import View
 
 MOST_VALUES = 1000
 _DRAWS = 4
-_VIEWS = 5
-"""Views that are opened, where each is lost, before it gives up."""
 _Read = TypeVar("_Read")
 
 
@@ -153,18 +152,15 @@ class Withdrawal:
 
     async def _viewed(self, number: str, read: Callable[[View], Awaitable[_Read]]) -> _Read:
         """Read from a view of a generation; where it is lost on the way, from another."""
-        for attempt in range(1, _VIEWS + 1):
-            try:
-                async with self._tables.view((), number) as view:
-                    if view is None:
-                        raise _gone(number)
-                    return await read(view)
-            except ViewLostError:
-                if attempt == _VIEWS:
-                    raise
-            except (msgspec.MsgspecError, ValueError, OverflowError) as error:
-                raise record_damaged(error) from error
-        raise AssertionError
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[View]:
+            async with self._tables.view((), number) as view:
+                if view is None:
+                    raise _gone(number)
+                yield view
+
+        return await with_views(opened, read)
 
     async def _check_refused(self, live: str) -> None:
         """Refuse where tables made anew would count more: that could not be told from a token that changes a number."""

@@ -5,7 +5,8 @@ new log is at any time a beginning of the archive's: an interrupted run is taken
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +118,11 @@ async def _check_beginning(settings: Settings, archive: Archive, of: Range, alre
     """See to it that what lies in a partition is the beginning of the archive's: as many records, and the last the same."""
     if not already:
         return
-    last = [record async for record in _records(archive, of, already - 1, most=1)]
+    async with aclosing(_records(archive, of, already - 1)) as records:
+        last = await anext(records, None)
     async for piece in read_log(settings, [Range(of.topic, of.partition, already - 1, already)]):
         there = [(record.key, record.value) for record in piece.records]
-        if there != [(record.key, record.value) for record in last]:
+        if there != ([] if last is None else [(last.key, last.value)]):
             raise _not_empty(of)
 
 
@@ -132,15 +134,13 @@ def _not_empty(of: Range) -> NotEmptyError:
     )
 
 
-async def _records(archive: Archive, of: Range, skipped: int, most: int | None = None) -> AsyncIterator[Any]:
+async def _records(archive: Archive, of: Range, skipped: int) -> AsyncGenerator[Any, None]:
     """Give a partition's records after the first ones."""
     async for piece in archive.read(of):
         new = piece.records[skipped:]
         skipped = max(0, skipped - len(piece.records))
-        for record in new if most is None else new[:most]:
+        for record in new:
             yield record
-        if most is not None and new:
-            return
 
 
 async def _publish(

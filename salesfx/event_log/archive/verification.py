@@ -73,14 +73,15 @@ async def verify_archive(
     log = KafkaLog(settings)
     archive.check_identity(await asyncio.to_thread(log.identity))
     verifier = _Verifier(settings, archive, log, progress)
+    await verifier.look_at_kafka()
     with exact_header_names():
         files = [await verifier.verify(file) for file in archive.manifest.files]
     found, manifest = verifier.found, msgspec.structs.replace(archive.manifest, files=tuple(files))
-    held = await asyncio.to_thread(log.ranges)
+    await verifier.look_at_kafka()
     for topic, partition in manifest.partitions():
         if span := manifest.span(topic, partition):
             found.spans[partition_field(topic, partition)] = span
-            log_begin, log_end = held.get((topic, partition), (0, 0))
+            log_begin, log_end = verifier.held.get((topic, partition), (0, 0))
             _check_meeting(f"{topic}[{partition}]", span, log_begin, log_end, found)
     return found
 
@@ -91,6 +92,12 @@ class _Verifier:
     def __init__(self, settings: Settings, archive: Archive, log: KafkaLog, progress: Callable[[int], None]) -> None:
         self._settings, self._archive, self._log, self._progress = settings, archive, log, progress
         self.found = Verified(str(archive.folder))
+        self.held: dict[tuple[str, int], tuple[int, int]] = {}
+        """Where each partition's log begins and ends in Kafka."""
+
+    async def look_at_kafka(self) -> None:
+        """See what Kafka has by now."""
+        self.held = await asyncio.to_thread(self._log.ranges)
 
     async def verify(self, file: ArchivedFile) -> ArchivedFile:
         """Look at a file, or at the one that has taken its place; give which."""
@@ -98,6 +105,7 @@ class _Verifier:
         try:
             while not await self._looked_at(file):
                 file = self._archive.replacement(file)
+                await self.look_at_kafka()
         except ArchiveDamagedError as error:
             self.found.fault(str(error))
         return file
@@ -107,11 +115,12 @@ class _Verifier:
         while True:
             one = _File(self._settings, self._archive.folder, file, self.found.fault, self._progress)
             try:
-                await one.verify(await asyncio.to_thread(self._log.ranges))
+                await one.verify(self.held)
             except FileNotFoundError:
                 return False
-            except ForgottenMeanwhileError:
-                continue  # what Kafka has forgotten need not be compared
+            except ForgottenMeanwhileError:  # what Kafka has forgotten need not be compared
+                await self.look_at_kafka()
+                continue
             self.found.rows += file.rows
             self.found.compared += one.compared
             return True

@@ -41,14 +41,24 @@ def archive(settings: Settings, *, folder: Path | None, new: bool, verify: bool,
     """
     if new and verify:
         raise click.UsageError("--verify writes nothing, so there is nothing to begin: leave --new out.")
-    if folder is None and settings.archive is None:
-        raise SettingsError("which folder? Set `archive` (SALESFX_ARCHIVE), or name it with --to")
-    place = folder_of(folder or settings.archive or "")
+    place = chosen_folder(settings, folder, "--to")
     with quiet_kafka_python():
         if verify:
             _verify(settings, place, as_json=as_json)
         else:
             _write(settings, place, new=new, as_json=as_json)
+
+
+def chosen_folder(settings: Settings, named: Path | None, option: str) -> Path:
+    """Give the archive's folder: the one that an option names, else that of the settings.
+
+    Raises:
+        SettingsError: Neither names one.
+
+    """
+    if named is None and settings.archive is None:
+        raise SettingsError(f"which folder? Set `archive` (SALESFX_ARCHIVE), or name it with {option}")
+    return folder_of(named or settings.archive or "")
 
 
 def _write(settings: Settings, folder: Path, *, new: bool, as_json: bool) -> None:
@@ -57,7 +67,7 @@ def _write(settings: Settings, folder: Path, *, new: bool, as_json: bool) -> Non
     with progress_bar("positions read from Kafka") as (advance, total):
         written = asyncio.run(write_archive(settings, folder, datetime.now(UTC), advance, total, new=new))
     if as_json:
-        _echo_json(written)
+        echo_json(written)
     else:
         _print_written(written)
 
@@ -68,7 +78,7 @@ def _verify(settings: Settings, folder: Path, *, as_json: bool) -> None:
     with progress_bar("records looked at") as (advance, _):
         found = asyncio.run(verify_archive(settings, folder, advance))
     if as_json:
-        _echo_json(found)
+        echo_json(found)
     else:
         _print_verified(found)
     if found.faults:
@@ -85,7 +95,8 @@ def progress_bar(what: str) -> Iterator[tuple[Callable[[int], None], Callable[[i
         yield lambda done: progress.advance(task, done), lambda total: progress.update(task, total=total)
 
 
-def _echo_json(report: Any) -> None:
+def echo_json(report: Any) -> None:
+    """Print a report for machines."""
     click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
 
 

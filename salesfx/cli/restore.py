@@ -4,12 +4,10 @@ import asyncio
 from pathlib import Path
 
 import click
-import msgspec
 
-from salesfx.cli.archive import progress_bar
-from salesfx.event_log.archive.reading import folder_of
+from salesfx.cli.archive import chosen_folder, echo_json, progress_bar
 from salesfx.kafka_security import quiet_kafka_python
-from salesfx.settings import Settings, SettingsError
+from salesfx.settings import Settings
 
 
 @click.command(short_help="Publish an archive's events to a Kafka that has lost its log.")
@@ -29,13 +27,11 @@ def restore(settings: Settings, *, folder: Path | None, as_json: bool) -> None:
     """
     from salesfx.event_log.archive.restoring import restore as restored  # noqa: PLC0415 - slow to import
 
-    if folder is None and settings.archive is None:
-        raise SettingsError("which archive? Set `archive` (SALESFX_ARCHIVE), or name it with --from")
-    place = folder_of(folder or settings.archive or "")
+    place = chosen_folder(settings, folder, "--from")
     with quiet_kafka_python(), progress_bar("records published") as (advance, total):
         done = asyncio.run(restored(settings, place, advance, total))
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(done), indent=2))
+        echo_json(done)
         return
     earlier = f" ({done.already:,} were there already)" if done.already else ""
     click.echo(f"{done.rows:,} records published from {done.folder}{earlier}")

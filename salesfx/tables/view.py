@@ -251,13 +251,12 @@ def integers(table: Mapping[bytes, bytes], name: str, damaged: dict[str, str] | 
     try:
         return {field.decode(): int(number) for field, number in table.items()}
     except ValueError:
-        strange = [each for each in table.items() if not _is_cell(*each)]
+        strange = {field: number for field, number in table.items() if not _is_cell(field, number)}
     if damaged is None:
-        raise TablesDamagedError(name, strange[0])
-    damaged.update(
-        {f"{name} {field.decode(errors='replace')}": number.decode(errors="replace")[:40] for field, number in strange}
-    )
-    return integers({field: number for field, number in table.items() if (field, number) not in strange}, name)
+        raise TablesDamagedError(name, next(iter(strange.items())))
+    for field, number in strange.items():
+        damaged[f"{name} {field.decode(errors='replace')}"] = number.decode(errors="replace")[:40]
+    return integers({field: number for field, number in table.items() if field not in strange}, name)
 
 
 def _is_cell(field: bytes, number: bytes) -> bool:
